@@ -1,0 +1,258 @@
+"""Train a small byte-level language model on the source of Python's standard library.
+
+The result is a real, trained checkpoint of about two million parameters, made from text that every
+Python installation brings along; nothing is downloaded. It needs PyTorch, NumPy and safetensors:
+
+    python examples/train_language_model.py --minutes 22 -o language_model.safetensors
+
+The model is a causal transformer over bytes: pre-norm (RMSNorm), rotary positions, SwiGLU. Matrix
+products run in bfloat16 with float32 master weights (--float32 turns that off, for processors
+without bfloat16 instructions). With --minutes, the number of steps depends on the machine's speed.
+"""
+
+import argparse
+import math
+import platform
+import sysconfig
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+SKIPPED_FOLDERS = {
+    *("__pycache__", "dist-packages", "site-packages"),  # not the standard library
+    *("test", "tests", "idlelib", "turtledemo"),  # tests and an application
+    *("encodings", "pydoc_data"),  # generated tables
+}
+VALIDATION_FILES = {
+    *("calendar.py", "csv.py", "fractions.py", "heapq.py", "shutil.py", "textwrap.py"),
+    *("json/encoder.py", "logging/handlers.py", "urllib/robotparser.py", "wsgiref/handlers.py"),
+}
+SEPARATOR = b"\0"  # between files
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes that define the model."""
+
+    vocabulary: int = 256
+    width: int = 192
+    hidden: int = 512
+    heads: int = 6
+    blocks: int = 4
+    context: int = 256
+
+
+class Attention(nn.Module):
+    """Causal self-attention with rotary positions."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
+        self.out = nn.Linear(shape.width, shape.width, bias=False)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        result: Tensor = self.out(y.transpose(1, 2).reshape(batch, length, width))
+        return result
+
+
+class MLP(nn.Module):
+    """A SwiGLU feed-forward layer."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.gate = nn.Linear(shape.width, shape.hidden, bias=False)
+        self.up = nn.Linear(shape.width, shape.hidden, bias=False)
+        self.down = nn.Linear(shape.hidden, shape.width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
+        return result
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(shape.width)
+        self.attention = Attention(shape)
+        self.mlp_norm = nn.RMSNorm(shape.width)
+        self.mlp = MLP(shape)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), cos, sin)
+        result: Tensor = x + self.mlp(self.mlp_norm(x))
+        return result
+
+
+class LanguageModel(nn.Module):
+    """Bytes in, logits of the next byte out."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embed = nn.Embedding(shape.vocabulary, shape.width)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.blocks))
+        self.norm = nn.RMSNorm(shape.width)
+        self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+        half = shape.width // shape.heads // 2
+        angles = torch.outer(torch.arange(shape.context), 10000.0 ** (-torch.arange(half) / half))
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+        for name, parameter in self.named_parameters():
+            if parameter.dim() == 2:
+                into_residual = name.endswith(("out.weight", "down.weight"))
+                scale = (2 * shape.blocks) ** -0.5 if into_residual else 1.0
+                nn.init.normal_(parameter, std=0.02 * scale)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.embed(tokens)
+        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
+        for block in self.blocks:
+            x = block(x, cos, sin)
+        result: Tensor = self.head(self.norm(x))
+        return result
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply rotary positions to the last axis of queries or keys."""
+    a, b = x.float().chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1).to(x.dtype)
+
+
+def read_library() -> tuple[Tensor, Tensor]:
+    """The bytes of the standard library's source files: those to train on, those held out."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    training, held_out = bytearray(), bytearray()
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.py"))
+    for name in names:
+        *folders, file = name.split("/")
+        if SKIPPED_FOLDERS.intersection(folders) or file.startswith("_sysconfigdata"):
+            continue
+        part = held_out if name in VALIDATION_FILES else training
+        part += (root / name).read_bytes() + SEPARATOR
+    if not held_out:
+        raise SystemExit(f"the standard library's source files are not in {root}")
+    return as_tokens(training), as_tokens(held_out)
+
+
+def as_tokens(data: bytes | bytearray) -> Tensor:
+    return torch.from_numpy(np.frombuffer(bytes(data), dtype=np.uint8).astype(np.int64))
+
+
+def bits_per_byte(model: LanguageModel, data: Tensor, batch: int = 32) -> float:
+    """The mean loss over the whole of `data`, cut into windows of the model's context."""
+    context = model.shape.context
+    windows = (len(data) - 1) // context
+    inputs = data[: windows * context].view(windows, context)
+    targets = data[1 : windows * context + 1].view(windows, context)
+    total = 0.0
+    with torch.no_grad():
+        for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
+            loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="sum")
+            total += loss.item()
+    return total / targets.numel() / math.log(2)
+
+
+def sample(model: LanguageModel, prompt: bytes, count: int, seed: int) -> str:
+    """Continue `prompt` by `count` bytes, drawn at a temperature of 0.7."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = as_tokens(prompt)[None]
+    with torch.no_grad():
+        for _ in range(count):
+            logits = model(tokens[:, -model.shape.context :])[:, -1]
+            drawn = torch.multinomial((logits / 0.7).softmax(-1), 1, generator=generator)
+            tokens = torch.cat((tokens, drawn), dim=1)
+    return bytes(tokens[0].tolist()).decode("utf-8", errors="replace")
+
+
+def train(model: LanguageModel, data: Tensor, options: argparse.Namespace) -> int:
+    """Train until the steps or the minutes are used up; returns the number of steps done."""
+    decayed = [p for p in model.parameters() if p.dim() == 2]
+    others = [p for p in model.parameters() if p.dim() != 2]
+    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), fused=True)
+    generator = torch.Generator().manual_seed(options.seed)
+    offsets = torch.arange(model.shape.context + 1)
+    limit = options.minutes * 60 if options.minutes else math.inf
+    start = time.monotonic()
+    step, smooth = 0, math.nan
+    while True:
+        elapsed = time.monotonic() - start
+        progress = max(step / options.steps, elapsed / limit)
+        if progress >= 1:
+            return step
+        warmup = min(1.0, (step + 1) / 100)
+        rate = options.rate * warmup * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        starts = torch.randint(len(data) - len(offsets), (options.batch, 1), generator=generator)
+        window = data[starts + offsets]
+        with torch.autocast("cpu", torch.bfloat16, enabled=not options.float32):
+            logits = model(window[:, :-1])
+        loss = F.cross_entropy(logits.float().flatten(0, 1), window[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        bits = loss.item() / math.log(2)
+        smooth = bits if step == 0 else 0.98 * smooth + 0.02 * bits
+        step += 1
+        if step % options.report == 0:
+            elapsed = time.monotonic() - start
+            print(f"step {step:6d}  {smooth:.3f} bits/byte  rate {rate:.1e}  {elapsed:6.0f} s", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="train a small byte-level language model")
+    parser.add_argument("--steps", type=int, default=10_000, help="optimizer steps at most")
+    parser.add_argument("--minutes", type=float, help="wall time at most; the schedule adapts")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=16, help="windows in a step")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--report", type=int, default=100, help="steps between progress lines")
+    parser.add_argument("--float32", action="store_true", help="no bfloat16 matrix products")
+    parser.add_argument("-o", "--output", type=Path, default=Path("language_model.safetensors"))
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+
+    training, held_out = read_library()
+    model = LanguageModel(Shape())
+    params = sum(p.numel() for p in model.parameters())
+    print(f"{params:,} parameters; {len(training):,} bytes to train on, {len(held_out):,} held out")
+    steps = train(model, training, options)
+
+    model.bfloat16().float()  # what follows measures the weights as they are saved
+    loss = bits_per_byte(model, held_out)
+    print(f"validation: {loss:.4f} bits per byte after {steps} steps")
+    print(sample(model, b"def ", 200, options.seed))
+    major, minor, _ = platform.python_version_tuple()
+    metadata = {
+        "format": "pt",
+        "model": f"byte-level causal transformer, {model.shape}",
+        "params": str(params),
+        "trained_on": f"source of the Python {major}.{minor} standard library",
+        "steps": str(steps),
+        "validation_bits_per_byte": f"{loss:.4f}",
+    }
+    tensors = {name: tensor.bfloat16() for name, tensor in model.state_dict().items()}
+    save_file(tensors, options.output, metadata=metadata)
+    print(f"{options.output}: {options.output.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
