@@ -1,7 +1,7 @@
 """Train a small byte-level language model on the source of Python's standard library.
 
-The result is a real, trained checkpoint of about two million parameters, made from text that every
-Python installation brings along; nothing is downloaded. It needs PyTorch, NumPy and safetensors:
+The result is a trained checkpoint of 1.9 million parameters, made from text that every Python
+installation brings along; nothing is downloaded. It needs PyTorch, NumPy and safetensors:
 
     python examples/train_language_model.py --minutes 22 -o language_model.safetensors
 
@@ -43,7 +43,7 @@ class Shape:
     vocabulary: int = 256
     width: int = 192
     hidden: int = 512
-    heads: int = 6
+    heads: int = 3
     blocks: int = 4
     context: int = 256
 
@@ -57,14 +57,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(shape.width, 3 * shape.width, bias=False)
         self.out = nn.Linear(shape.width, shape.width, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        result: Tensor = self.out(y.transpose(1, 2).reshape(batch, length, width))
-        return result
+        q, k = rotate(q, cos, sin) * q.shape[-1] ** -0.5, rotate(k, cos, sin)
+        # Written out: at this size, on a processor, that is faster than the fused operation.
+        y = (q @ k.transpose(-1, -2) + mask.to(q.dtype)).softmax(-1).to(v.dtype) @ v
+        y = y.transpose(1, 2).reshape(batch, length, width)
+        return self.out(y)
 
 
 class MLP(nn.Module):
@@ -77,8 +78,7 @@ class MLP(nn.Module):
         self.down = nn.Linear(shape.hidden, shape.width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.down(F.silu(self.gate(x)) * self.up(x))
-        return result
+        return self.down(F.silu(self.gate(x)) * self.up(x))
 
 
 class Block(nn.Module):
@@ -91,10 +91,9 @@ class Block(nn.Module):
         self.mlp_norm = nn.RMSNorm(shape.width)
         self.mlp = MLP(shape)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), cos, sin)
-        result: Tensor = x + self.mlp(self.mlp_norm(x))
-        return result
+    def forward(self, x: Tensor, *position: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), *position)
+        return x + self.mlp(self.mlp_norm(x))
 
 
 class LanguageModel(nn.Module):
@@ -109,21 +108,19 @@ class LanguageModel(nn.Module):
         self.head = nn.Linear(shape.width, shape.vocabulary, bias=False)
         half = shape.width // shape.heads // 2
         angles = torch.outer(torch.arange(shape.context), 10000.0 ** (-torch.arange(half) / half))
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        mask = torch.full((shape.context, shape.context), -math.inf).triu(1)
+        self.position = angles.cos(), angles.sin(), mask
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
-                into_residual = name.endswith(("out.weight", "down.weight"))
-                scale = (2 * shape.blocks) ** -0.5 if into_residual else 1.0
-                nn.init.normal_(parameter, std=0.02 * scale)
+                residual = name.endswith(("out.weight", "down.weight"))
+                nn.init.normal_(parameter, std=0.02 if residual else 0.05)
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.embed(tokens)
-        cos, sin = self.cos[: tokens.shape[1]], self.sin[: tokens.shape[1]]
+        n, (cos, sin, mask) = tokens.shape[1], self.position
         for block in self.blocks:
-            x = block(x, cos, sin)
-        result: Tensor = self.head(self.norm(x))
-        return result
+            x = block(x, cos[:n], sin[:n], mask[:n, :n])
+        return self.head(self.norm(x))
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -143,8 +140,6 @@ def read_library() -> tuple[Tensor, Tensor]:
             continue
         part = held_out if name in VALIDATION_FILES else training
         part += (root / name).read_bytes() + SEPARATOR
-    if not held_out:
-        raise SystemExit(f"the standard library's source files are not in {root}")
     return as_tokens(training), as_tokens(held_out)
 
 
@@ -160,9 +155,9 @@ def bits_per_byte(model: LanguageModel, data: Tensor, batch: int = 32) -> float:
     targets = data[1 : windows * context + 1].view(windows, context)
     total = 0.0
     with torch.no_grad():
-        for x, y in zip(inputs.split(batch), targets.split(batch), strict=True):
-            loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="sum")
-            total += loss.item()
+        for i in range(0, windows, batch):
+            logits, wanted = model(inputs[i : i + batch]), targets[i : i + batch]
+            total += F.cross_entropy(logits.mT, wanted, reduction="sum").item()
     return total / targets.numel() / math.log(2)
 
 
@@ -180,20 +175,16 @@ def sample(model: LanguageModel, prompt: bytes, count: int, seed: int) -> str:
 
 def train(model: LanguageModel, data: Tensor, options: argparse.Namespace) -> int:
     """Train until the steps or the minutes are used up; returns the number of steps done."""
-    decayed = [p for p in model.parameters() if p.dim() == 2]
-    others = [p for p in model.parameters() if p.dim() != 2]
-    groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98), fused=True)
+    matrices = [p for p in model.parameters() if p.dim() == 2]
+    gains = [p for p in model.parameters() if p.dim() != 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), fused=True)
     generator = torch.Generator().manual_seed(options.seed)
     offsets = torch.arange(model.shape.context + 1)
-    limit = options.minutes * 60 if options.minutes else math.inf
+    limit = 60 * (options.minutes or math.inf)
     start = time.monotonic()
-    step, smooth = 0, math.nan
-    while True:
-        elapsed = time.monotonic() - start
-        progress = max(step / options.steps, elapsed / limit)
-        if progress >= 1:
-            return step
+    step, progress, smooth = 0, 0.0, 8.0
+    while progress < 1:
         warmup = min(1.0, (step + 1) / 100)
         rate = options.rate * warmup * (0.02 + 0.49 * (1 + math.cos(math.pi * progress)))
         for group in optimizer.param_groups:
@@ -207,23 +198,23 @@ def train(model: LanguageModel, data: Tensor, options: argparse.Namespace) -> in
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        bits = loss.item() / math.log(2)
-        smooth = bits if step == 0 else 0.98 * smooth + 0.02 * bits
+        smooth = 0.98 * smooth + 0.02 * loss.item() / math.log(2)
         step += 1
-        if step % options.report == 0:
-            elapsed = time.monotonic() - start
-            print(f"step {step:6d}  {smooth:.3f} bits/byte  rate {rate:.1e}  {elapsed:6.0f} s", flush=True)
+        elapsed = time.monotonic() - start
+        progress = max(step / options.steps, elapsed / limit)
+        if step % 100 == 0 or progress >= 1:
+            print(f"step {step:6d}  {smooth:.3f} bits/byte  {elapsed:5.0f} s", flush=True)
+    return step
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="train a small byte-level language model")
-    parser.add_argument("--steps", type=int, default=10_000, help="optimizer steps at most")
+    parser.add_argument("--steps", type=int, default=12_000, help="optimizer steps at most")
     parser.add_argument("--minutes", type=float, help="wall time at most; the schedule adapts")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=16, help="windows in a step")
+    parser.add_argument("--batch", type=int, default=8, help="windows in a step")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
-    parser.add_argument("--report", type=int, default=100, help="steps between progress lines")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 matrix products")
     parser.add_argument("-o", "--output", type=Path, default=Path("language_model.safetensors"))
     options = parser.parse_args()
@@ -239,7 +230,7 @@ def main() -> None:
     model.bfloat16().float()  # what follows measures the weights as they are saved
     loss = bits_per_byte(model, held_out)
     print(f"validation: {loss:.4f} bits per byte after {steps} steps")
-    print(sample(model, b"def ", 200, options.seed))
+    print(sample(model, b"\ndef ", 200, options.seed))
     major, minor, _ = platform.python_version_tuple()
     metadata = {
         "format": "pt",

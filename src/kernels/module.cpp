@@ -1,4 +1,6 @@
 // The Python module: one place that lists what the kernels offer.
+#include <nanobind/stl/shared_ptr.h>
+
 #include "bindings.hpp"
 #include "range_table.hpp"
 
@@ -10,5 +12,6 @@ NB_MODULE(_kernels, m) {
            nb::arg("width"), nb::arg("count_bits"), nb::arg("starts"), nb::arg("offset_lengths"),
            nb::arg("counts"));
   bind_arithmetic(m);
+  bind_blocks(m);
   bind_search(m);
 }

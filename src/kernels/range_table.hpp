@@ -21,7 +21,7 @@ struct RangeTable {
   std::vector<uint32_t> offset_lengths;
   std::vector<uint32_t> counts;
   std::vector<uint32_t> cumulative;  // rows + 1 entries
-  std::vector<uint16_t> row_of;      // 2^width entries
+  std::vector<uint16_t> row_of;      // one entry for every uint8_t, or uint16_t where width > 8
 
   size_t rows() const { return starts.size(); }
 
@@ -41,7 +41,7 @@ struct RangeTable {
       throw std::invalid_argument("range table: columns differ in length");
     const uint32_t space = 1u << width;
     cumulative.assign(1, 0);
-    row_of.assign(space, kNoRow);
+    row_of.assign(width > 8 ? 1u << 16 : 1u << 8, kNoRow);
     for (size_t row = 0; row < rows(); ++row) {
       const uint32_t next = row + 1 < rows() ? starts[row + 1] : space;
       if (starts[row] >= next || next > space || offset_lengths[row] > 16 ||

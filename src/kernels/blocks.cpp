@@ -1,0 +1,314 @@
+#include "blocks.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+
+#include "arithmetic.hpp"
+#include "bits.hpp"
+#include "xxh64.hpp"
+
+namespace fewbits {
+
+Plane::Plane(int bytes_, int offset_, Coder coder_, int verbatim_bits,
+             std::vector<std::shared_ptr<const RangeTable>> tables_)
+    : bytes(bytes_), offset(offset_), coder(coder_), tables(std::move(tables_)) {
+  if (bytes < 0 || bytes > 2 || offset < 0)
+    throw std::invalid_argument("plane: width or offset out of range");
+  if ((coder == Coder::none) != tables.empty() || tables.size() > 255 - kFirstTable)
+    throw std::invalid_argument("plane: tables go with a coder");
+  const int width = bytes == 0 ? 4 : 8 * bytes;
+  for (const auto& table : tables) {
+    if (table->width != width) throw std::invalid_argument("plane: table of another width");
+    if (coder == Coder::rans)
+      rans.push_back(std::make_shared<RansTable>(*table, verbatim_bits));
+    else if (table->count_bits > kArithmeticMaxCountBits || verbatim_bits)
+      throw std::invalid_argument("plane: table does not suit the arithmetic coder");
+  }
+}
+
+Plan::Plan(int element_bytes_, Remap remap_, size_t block_elements_, std::vector<Plane> planes_)
+    : element_bytes(element_bytes_),
+      remap(remap_),
+      block_elements(block_elements_),
+      planes(std::move(planes_)) {
+  if (!(element_bytes == 1 || element_bytes == 2 || element_bytes == 4 || element_bytes == 8))
+    throw std::invalid_argument("plan: elements are 1, 2, 4 or 8 bytes");
+  if (block_elements < 1 || block_elements > size_t{1} << 24)
+    throw std::invalid_argument("plan: block size out of range");
+  std::vector<bool> taken(static_cast<size_t>(element_bytes), false);
+  for (const Plane& plane : planes) {
+    const int bytes = plane.bytes ? plane.bytes : 1;
+    if (plane.offset + bytes > element_bytes || (plane.bytes == 0 && element_bytes != 1))
+      throw std::invalid_argument("plan: a plane leaves the element");
+    for (int b = plane.offset; b < plane.offset + bytes; ++b) {
+      if (taken[static_cast<size_t>(b)]) throw std::invalid_argument("plan: planes overlap");
+      taken[static_cast<size_t>(b)] = true;
+    }
+  }
+  if (std::find(taken.begin(), taken.end(), false) != taken.end())
+    throw std::invalid_argument("plan: planes leave a byte out");
+}
+
+size_t Plan::blocks(size_t bytes) const {
+  const size_t elements = bytes / static_cast<size_t>(element_bytes);
+  return (elements + block_elements - 1) / block_elements;
+}
+
+namespace {
+
+// Runs work(0) .. work(n - 1) on up to `threads` threads; the first exception is thrown again here.
+template <typename Work>
+void parallel_for(size_t n, int threads, const Work& work) {
+  std::atomic<size_t> next{0};
+  std::exception_ptr failure;
+  std::mutex failure_mutex;
+  const auto drain = [&] {
+    try {
+      for (size_t i; (i = next.fetch_add(1)) < n;) work(i);
+    } catch (...) {
+      const std::lock_guard lock(failure_mutex);
+      if (!failure) failure = std::current_exception();
+      next.store(n);
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (size_t t = 1; t < std::min<size_t>(n, static_cast<size_t>(std::max(threads, 1))); ++t)
+    helpers.emplace_back(drain);
+  drain();
+  for (auto& helper : helpers) helper.join();
+  if (failure) std::rethrow_exception(failure);
+}
+
+// Calls f with an element type of the plan's width.
+template <typename F>
+auto with_element(int element_bytes, F&& f) {
+  switch (element_bytes) {
+    case 1: return f(uint8_t{});
+    case 2: return f(uint16_t{});
+    case 4: return f(uint32_t{});
+    default: return f(uint64_t{});
+  }
+}
+
+// Copies one block out of `data` (of any alignment) and remaps it.
+template <typename T>
+std::vector<T> load_block(const Plan& plan, const uint8_t* data, size_t n) {
+  std::vector<T> elements(n);
+  std::memcpy(elements.data(), data, n * sizeof(T));
+  remap_forward(plan.remap, elements.data(), n);
+  return elements;
+}
+
+// The values of one plane of a block.
+template <typename Value, typename T>
+std::vector<Value> cut(const Plane& plane, const std::vector<T>& elements) {
+  if constexpr (sizeof(T) == 1)
+    if (plane.bytes == 0) {
+      std::vector<Value> values(2 * elements.size());
+      if constexpr (sizeof(Value) == 1) cut_nibbles(elements.data(), elements.size(), values.data());
+      return values;
+    }
+  std::vector<Value> values(elements.size());
+  cut_plane(elements.data(), elements.size(), plane.offset, values.data());
+  return values;
+}
+
+// Appends the plane of a block the cheapest way; returns its mode. `raw_bytes` is what it takes as is.
+template <typename Value>
+uint8_t write_plane(const Plane& plane, const std::vector<Value>& values, std::vector<uint8_t>& out) {
+  const bool nibbles = plane.bytes == 0;
+  const size_t raw_bytes = nibbles ? values.size() / 2 : values.size() * sizeof(Value);
+  if (std::all_of(values.begin(), values.end(), [&](Value v) { return v == values[0]; })) {
+    append(out, values.data(), sizeof(Value));
+    return kConstant;
+  }
+  std::vector<uint8_t> best, tried;
+  uint8_t mode = kRaw;
+  for (size_t t = 0; t < plane.tables.size(); ++t) {
+    tried.clear();
+    const bool fits =
+        plane.coder == Coder::rans
+            ? rans_encode(*plane.rans[t], values.data(), values.size(), tried)
+            : arithmetic_encode(values.data(), values.size(), *plane.tables[t], tried);
+    if (!fits || tried.size() >= (mode == kRaw ? raw_bytes : best.size())) continue;
+    best.swap(tried);
+    mode = static_cast<uint8_t>(kFirstTable + t);
+  }
+  if (mode != kRaw) {
+    append(out, best.data(), best.size());
+  } else if (nibbles) {
+    const size_t before = out.size();
+    out.resize(before + raw_bytes);
+    join_nibbles(reinterpret_cast<const uint8_t*>(values.data()), raw_bytes, out.data() + before);
+  } else {
+    append(out, values.data(), raw_bytes);
+  }
+  return mode;
+}
+
+// Reads n values of a plane; false if the bytes are not what the mode says.
+template <typename Value>
+bool read_plane(const Plane& plane, uint8_t mode, const uint8_t* data, size_t size, Value* values,
+                size_t n) {
+  if (mode == kConstant) {
+    if (size != sizeof(Value)) return false;
+    Value value;
+    std::memcpy(&value, data, sizeof(Value));
+    std::fill_n(values, n, value);
+    return true;
+  }
+  if (mode == kRaw) {
+    if (plane.bytes == 0) {
+      if (size != n / 2) return false;
+      if constexpr (sizeof(Value) == 1) cut_nibbles(data, size, values);
+      return true;
+    }
+    if (size != n * sizeof(Value)) return false;
+    std::memcpy(values, data, size);
+    return true;
+  }
+  const size_t t = static_cast<size_t>(mode - kFirstTable);
+  if (t >= plane.tables.size()) return false;
+  return plane.coder == Coder::rans ? rans_decode(*plane.rans[t], data, size, values, n)
+                                    : arithmetic_decode(data, size, *plane.tables[t], values, n);
+}
+
+template <typename T>
+bool read_block(const Plan& plan, const uint8_t* data, const uint8_t* modes,
+                const uint32_t* lengths, T* elements, size_t n) {
+  const Plane& only = plan.planes.front();
+  if (static_cast<size_t>(only.bytes) == sizeof(T)) {  // the plane is the element: no second pass
+    if constexpr (sizeof(T) <= 2)
+      if (!read_plane(only, modes[0], data, lengths[0], elements, n)) return false;
+    remap_inverse(plan.remap, elements, n);
+    return true;
+  }
+  std::fill_n(elements, n, T{0});
+  std::vector<uint8_t> bytes(2 * n);
+  std::vector<uint16_t> pairs(n);
+  for (size_t p = 0; p < plan.planes.size(); data += lengths[p], ++p) {
+    const Plane& plane = plan.planes[p];
+    const auto join = [&](auto* values) {
+      if (!read_plane(plane, modes[p], data, lengths[p], values, n)) return false;
+      join_plane(values, n, plane.offset, elements);
+      return true;
+    };
+    if constexpr (sizeof(T) == 1)
+      if (plane.bytes == 0) {
+        if (!read_plane(plane, modes[p], data, lengths[p], bytes.data(), 2 * n)) return false;
+        join_nibbles(bytes.data(), n, elements);
+        continue;
+      }
+    if (!(plane.bytes == 2 ? join(pairs.data()) : join(bytes.data()))) return false;
+  }
+  remap_inverse(plan.remap, elements, n);
+  return true;
+}
+
+}  // namespace
+
+Packed pack_blocks(const Plan& plan, const uint8_t* data, size_t bytes, int threads) {
+  const size_t blocks = plan.blocks(bytes), planes = plan.planes.size();
+  const auto element = static_cast<size_t>(plan.element_bytes);
+  Packed packed;
+  packed.modes.resize(blocks * planes);
+  packed.lengths.resize(blocks * planes);
+  packed.checksums.resize(blocks);
+  std::vector<std::vector<uint8_t>> payloads(blocks);
+  parallel_for(blocks, threads, [&](size_t b) {
+    const uint8_t* const from = data + b * plan.block_elements * element;
+    const size_t n = std::min(plan.block_elements, bytes / element - b * plan.block_elements);
+    packed.checksums[b] = xxh64(from, n * element);
+    with_element(plan.element_bytes, [&](auto zero) {
+      const auto elements = load_block<decltype(zero)>(plan, from, n);
+      for (size_t p = 0; p < planes; ++p) {
+        const Plane& plane = plan.planes[p];
+        const size_t before = payloads[b].size(), at = b * planes + p;
+        packed.modes[at] = plane.bytes == 2
+                               ? write_plane(plane, cut<uint16_t>(plane, elements), payloads[b])
+                               : write_plane(plane, cut<uint8_t>(plane, elements), payloads[b]);
+        packed.lengths[at] = static_cast<uint32_t>(payloads[b].size() - before);
+      }
+    });
+  });
+  size_t total = 0;
+  for (const auto& payload : payloads) total += payload.size();
+  packed.payload.reserve(total);
+  for (auto& payload : payloads) {
+    append(packed.payload, payload.data(), payload.size());
+    payload = {};
+  }
+  return packed;
+}
+
+int64_t unpack_blocks(const Plan& plan, const uint8_t* payload, size_t payload_bytes,
+                      const uint8_t* modes, const uint32_t* lengths, const uint64_t* checksums,
+                      size_t blocks, uint8_t* out, size_t out_bytes, bool verify, int threads) {
+  const size_t planes = plan.planes.size();
+  const auto element = static_cast<size_t>(plan.element_bytes);
+  const auto misfit = static_cast<int64_t>(blocks);
+  if (out_bytes % element || plan.blocks(out_bytes) != blocks) return misfit;
+  std::vector<size_t> starts(blocks + 1, 0);
+  for (size_t b = 0; b < blocks; ++b) {
+    starts[b + 1] = starts[b];
+    for (size_t p = 0; p < planes; ++p) starts[b + 1] += lengths[b * planes + p];
+  }
+  if (starts[blocks] != payload_bytes) return misfit;
+
+  std::atomic<int64_t> damaged{misfit + 1};
+  parallel_for(blocks, threads, [&](size_t b) {
+    uint8_t* const to = out + b * plan.block_elements * element;
+    const size_t n = std::min(plan.block_elements, out_bytes / element - b * plan.block_elements);
+    const bool well = with_element(plan.element_bytes, [&](auto zero) {
+      using T = decltype(zero);
+      return read_block(plan, payload + starts[b], modes + b * planes, lengths + b * planes,
+                        reinterpret_cast<T*>(to), n);
+    });
+    if (well && (!verify || xxh64(to, n * element) == checksums[b])) return;
+    int64_t known = damaged.load();
+    while (static_cast<int64_t>(b) < known &&
+           !damaged.compare_exchange_weak(known, static_cast<int64_t>(b))) {
+    }
+  });
+  return damaged.load() > misfit ? kAllWell : damaged.load();
+}
+
+std::vector<uint64_t> plane_histogram(const Plan& plan, size_t index, const uint8_t* data,
+                                      size_t bytes) {
+  const Plane& plane = plan.planes.at(index);
+  const auto element = static_cast<size_t>(plan.element_bytes);
+  const int width = plane.bytes == 0 ? 4 : 8 * plane.bytes;
+  std::vector<uint64_t> counts(size_t{1} << width, 0);
+  // Two tallies in turn, so that a run of equal values does not wait on its own last increment.
+  std::vector<uint32_t> even(counts.size()), odd(counts.size());
+  const auto tally = [&](const auto& values) {
+    size_t i = 0;
+    for (; i + 1 < values.size(); i += 2) {
+      ++even[values[i]];
+      ++odd[values[i + 1]];
+    }
+    if (i < values.size()) ++even[values[i]];
+  };
+  constexpr size_t step = size_t{1} << 16;
+  for (size_t at = 0, n = bytes / element; at < n; at += step) {
+    with_element(plan.element_bytes, [&](auto zero) {
+      const auto elements =
+          load_block<decltype(zero)>(plan, data + at * element, std::min(step, n - at));
+      plane.bytes == 2 ? tally(cut<uint16_t>(plane, elements))
+                       : tally(cut<uint8_t>(plane, elements));
+    });
+    if (at % (step << 14) == 0 || at + step >= n)  // long before a 32-bit tally can overflow
+      for (size_t v = 0; v < counts.size(); ++v) {
+        counts[v] += uint64_t{even[v]} + odd[v];
+        even[v] = odd[v] = 0;
+      }
+  }
+  return counts;
+}
+
+}  // namespace fewbits

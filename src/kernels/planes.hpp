@@ -1,0 +1,62 @@
+// Between elements and planes: the remap that brings likely values together, and the cut of each
+// element into the one- or two-byte fields that are coded apart.
+//
+// An element of 1, 2, 4 or 8 bytes is one little-endian unsigned integer. The remap works on the whole
+// element; a plane is then `bytes` bytes of it from byte `offset`. A nibble plane belongs to one-byte
+// elements: two 4-bit values each, low half first.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace fewbits {
+
+enum class Remap : uint8_t { identity = 0, zigzag = 1, sign_to_lsb = 2 };
+
+template <typename T>
+void remap_forward(Remap remap, T* v, size_t n) {
+  using Signed = std::make_signed_t<T>;
+  constexpr int top = 8 * sizeof(T) - 1;
+  if (remap == Remap::zigzag)
+    for (size_t i = 0; i < n; ++i)
+      v[i] = static_cast<T>(v[i] << 1) ^ static_cast<T>(static_cast<Signed>(v[i]) >> top);
+  if (remap == Remap::sign_to_lsb)
+    for (size_t i = 0; i < n; ++i) v[i] = static_cast<T>(v[i] << 1 | v[i] >> top);
+}
+
+template <typename T>
+void remap_inverse(Remap remap, T* v, size_t n) {
+  constexpr int top = 8 * sizeof(T) - 1;
+  if (remap == Remap::zigzag)
+    for (size_t i = 0; i < n; ++i)
+      v[i] = static_cast<T>(v[i] >> 1) ^ static_cast<T>(T{0} - (v[i] & 1));
+  if (remap == Remap::sign_to_lsb)
+    for (size_t i = 0; i < n; ++i) v[i] = static_cast<T>(v[i] >> 1 | v[i] << top);
+}
+
+template <typename T, typename Value>
+void cut_plane(const T* elements, size_t n, int offset, Value* values) {
+  for (size_t i = 0; i < n; ++i) values[i] = static_cast<Value>(elements[i] >> (8 * offset));
+}
+
+// Ors the plane into elements that start as zero.
+template <typename T, typename Value>
+void join_plane(const Value* values, size_t n, int offset, T* elements) {
+  for (size_t i = 0; i < n; ++i)
+    elements[i] |= static_cast<T>(static_cast<T>(values[i]) << (8 * offset));
+}
+
+inline void cut_nibbles(const uint8_t* elements, size_t n, uint8_t* values) {
+  for (size_t i = 0; i < n; ++i) {
+    values[2 * i] = elements[i] & 15;
+    values[2 * i + 1] = elements[i] >> 4;
+  }
+}
+
+inline void join_nibbles(const uint8_t* values, size_t n, uint8_t* elements) {
+  for (size_t i = 0; i < n; ++i)
+    elements[i] = static_cast<uint8_t>((values[2 * i] & 15) | values[2 * i + 1] << 4);
+}
+
+}  // namespace fewbits

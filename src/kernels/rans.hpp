@@ -1,0 +1,99 @@
+// Interleaved rANS over range tables.
+//
+// Twists for a newcomer:
+//  * The encoder walks the values backwards and its words come out last first; the decoder reads them
+//    forwards. That is what lets the decoder be a plain loop.
+//  * A block has up to 128 lanes: value i belongs to lane i mod lanes. All lanes read 16-bit words from
+//    ONE stream, in the order of the values, so the bytes do not depend on how many lanes a vector
+//    register holds.
+//  * A row's offset bits live in the rANS state too, as far as they fit (count bits + offset bits <= 16
+//    keeps one renormalisation a value enough). What does not fit is verbatim: either 8 bits of every
+//    value (16-bit values, where the low byte is nearly noise), or the low bits of just the rows that
+//    are too wide ("spill").
+//  * Codes are dealt to rows by the alias method: 16 equal buckets (more for more rows), each shared by
+//    at most two rows. The scalar decoder does not care, but three 16-entry tables then say everything
+//    about a code, and 16 entries are what one vector register looks up in one instruction.
+//
+// docs/format.md specifies all of this; rans.cpp holds the plain form, rans_avx2.cpp and
+// rans_avx512.cpp the same loop in vectors.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "range_table.hpp"
+
+namespace fewbits {
+
+inline constexpr uint32_t kRansLow = 1u << 16;  // states live in [2^16, 2^32)
+inline constexpr size_t kMaxLanes = 128;
+
+// Lanes of a block of n values: one for every 2048 values, a power of two, at most 128.
+inline size_t rans_lanes(size_t n) {
+  return std::clamp<size_t>(std::bit_floor(n / 2048), 1, kMaxLanes);
+}
+
+// What a code (the low count_bits of a state) stands for.
+struct RansSlot {
+  uint16_t count;
+  uint16_t position;  // of the code among those of its row
+  uint16_t start;
+  uint8_t state_bits;  // offset bits in the state
+  uint8_t spill_bits;  // offset bits in the spill stream
+};
+
+struct RansRow {
+  uint64_t reciprocal;  // ceil(2^63 / count), for division by multiplication
+  uint64_t limit;       // a state at or above this sheds a word before the row is pushed
+  uint32_t count;
+  uint32_t start;
+  uint32_t first_code;  // index into RansTable::code_of
+  uint8_t state_bits;
+  uint8_t spill_bits;
+};
+
+struct RansTable {
+  int count_bits = 0;
+  int verbatim_bits = 0;  // 0 or 8, of every value
+  bool spills = false;
+  std::vector<RansSlot> slots;     // 2^count_bits
+  std::vector<RansRow> rows;
+  std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row
+  std::vector<uint16_t> row_of;    // of each value; kNoRow where none
+
+  // Vector form, where `vectorizable`: an entry packs count (12 bits), bias (12), state bits (4) and
+  // row (4); position = (bias + code mod bucket size) mod 2^count_bits.
+  bool vectorizable = false;
+  uint32_t thresholds[16] = {}, first[16] = {}, second[16] = {}, starts[16] = {};
+
+  // Throws std::invalid_argument if the table cannot be coded this way.
+  RansTable(const RangeTable& table, int verbatim_bits);
+};
+
+// Appends the payload of n values; false if one of them has no row.
+template <typename Value>
+bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vector<uint8_t>& out);
+
+// Reads n values from exactly `size` bytes; false if the bytes are not such a payload. Safe on any
+// bytes. Runs the widest instruction set that dispatch.hpp has chosen.
+template <typename Value>
+bool rans_decode(const RansTable& table, const uint8_t* data, size_t size, Value* out, size_t n);
+
+// The loop itself: whole rounds of `lanes` values as long as at least `lanes` words are left, so that
+// it needs no other bounds check. Advances `words`, returns the number of values done.
+template <typename Value>
+using RansRounds = size_t (*)(const RansTable& table, uint32_t* states, size_t lanes,
+                              const uint8_t*& words, const uint8_t* words_end,
+                              const uint8_t* verbatim, Value* out, size_t n);
+
+template <typename Value>
+size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,
+                        const uint8_t*, Value*, size_t);
+template <typename Value>
+size_t rans_rounds_avx512(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,
+                          const uint8_t*, Value*, size_t);
+
+}  // namespace fewbits
