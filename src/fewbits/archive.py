@@ -1,0 +1,282 @@
+"""Archives: frames in a safetensors file, read lazily, and the writing of them.
+
+>>> import numpy as np, tempfile, os
+>>> path = os.path.join(tempfile.mkdtemp(), "m.safetensors")
+>>> save({"w": np.zeros((1000, 4), np.float32)}, path)
+>>> with open(path) as archive:
+...     archive["w"][10:12].shape, archive["w"].packed_bytes < 1000
+((2, 4), True)
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from math import prod
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits import _kernels, container, frame_header
+from fewbits.atomic import atomic_file
+from fewbits.container import NAMES, Container, Entry
+from fewbits.errors import CorruptError
+from fewbits.frame import PackedTensor, pack_parts
+from fewbits.frame_header import ALIGNMENT
+from fewbits.lossless.choose import Lossless
+from fewbits.sources import PathLike, Source, open_source
+from fewbits.values.types import dtype_named, from_storage
+
+# Keys of the metadata that make a safetensors file an archive.
+VERSION_KEY, CHECKSUM_KEY = "fewbits.version", "fewbits.checksum"
+SOURCE_KEY = "fewbits.header"  # the original header, where it cannot be derived
+METADATA_KEY = "fewbits.metadata"  # "empty": the original had metadata, with nothing in it
+VERSION = "1"
+_NO_CHECKSUM = "0" * 16
+_CHECKSUM = re.compile(rb'("fewbits\.checksum":")([0-9a-f]{16})(")')
+
+
+class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
+    """A packed file (or a plain safetensors file), opened for reading by name.
+
+    ``archive[name]`` is a ``PackedTensor``, which decodes when asked; in a plain file it is a
+    read-only array over the file's bytes. Tensors are in the order of the original file's header.
+    Reading is safe from many threads on local files.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        source: Source,
+        *,
+        threads: int | None = None,
+        verify: bool = True,
+    ) -> None:
+        self.path = str(path)
+        self._source = source
+        self._threads, self._verify = threads, verify
+        try:
+            self.container = container.parse(source.read, source.size)
+            self.packed = VERSION_KEY in (self.container.metadata or {})
+            if self.packed:
+                _check_header(self.container)
+        except CorruptError as error:
+            raise CorruptError(f"{self.path}: {error}") from None
+        self._entries = {entry.name: entry for entry in self.container.entries}
+
+    @property
+    def metadata(self) -> dict[str, str] | None:
+        """The metadata of the original file, without the archive's own."""
+        found = self.container.metadata
+        if found is None or not self.packed:
+            return None if found is None else dict(found)
+        own = {key: found[key] for key in found if not key.startswith("fewbits.")}
+        return own if own or found.get(METADATA_KEY) == "empty" else None
+
+    def __getitem__(self, name: str) -> PackedTensor | NDArray[Any]:
+        entry = self._entries[name]
+        base = self.container.data_start
+        begin, size = base + entry.start, entry.stop - entry.start
+        if not self.packed:
+            data = np.frombuffer(self._source.read(begin, base + entry.stop), np.uint8)
+            return plain_array(data, entry)
+        context = f"{self.path}: tensor {name!r}"
+        try:
+            fixed = self._source.read(begin, begin + min(size, frame_header.FIXED_BYTES))
+            head_bytes = min(frame_header.declared_bytes(fixed), size)
+            header = frame_header.parse(self._source.read(begin, begin + head_bytes), size)
+            if -(-header.frame_bytes // ALIGNMENT) * ALIGNMENT != size:
+                raise CorruptError(f"frame of {header.frame_bytes} bytes in {size} bytes")
+            if any(self._source.read(begin + header.frame_bytes, begin + size)):
+                raise CorruptError("padding after the frame is not zero")
+        except CorruptError as error:
+            raise CorruptError(f"{context}: {error}") from None
+        read = partial(_read_within, self._source, begin)
+        return PackedTensor(header, read, self._threads, self._verify, context)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go; tensors of it can no longer be read."""
+        self._source.close()
+
+
+def _read_within(source: Source, begin: int, start: int, stop: int) -> memoryview:
+    return source.read(begin + start, begin + stop)
+
+
+def plain_array(data: NDArray[np.uint8], entry: Entry) -> NDArray[Any]:
+    """An array over a plain tensor's bytes; flat bytes where NumPy has no such type."""
+    if entry.dtype not in container.DTYPES:
+        return data
+    dtype = dtype_named(container.DTYPES[entry.dtype])
+    return from_storage(data, dtype, prod(entry.shape)).reshape(entry.shape)
+
+
+def open(  # noqa: A001  (the public name is fewbits.open)
+    path: PathLike, *, threads: int | None = None, verify: bool = True
+) -> Archive:
+    """Open a packed or plain safetensors file, local or behind fsspec, and read its header.
+
+    ``verify=False`` skips the checksums of decoded tensors. ``CorruptError`` (naming the file) if
+    it is neither kind of file or its header is damaged; ``OSError`` if it cannot be read.
+    """
+    source = open_source(path)
+    try:
+        return Archive(path, source, threads=threads, verify=verify)
+    except BaseException:
+        source.close()
+        raise
+
+
+def load(
+    path: PathLike, *, threads: int | None = None, verify: bool = True
+) -> dict[str, NDArray[Any]]:
+    """All tensors of a packed or plain safetensors file as arrays of their own."""
+    with open(path, threads=threads, verify=verify) as archive:
+        return {name: np.array(tensor, copy=True) if isinstance(tensor, np.ndarray)
+                else tensor.unpack() for name, tensor in archive.items()}  # fmt: skip
+
+
+def save(
+    tensors: Mapping[str, Any],
+    path: PathLike,
+    *,
+    metadata: Mapping[str, str] | None = None,
+    codec: Lossless | None = None,
+    threads: int | None = None,
+) -> None:
+    """Pack a mapping of names to arrays into an archive, one tensor in memory at a time.
+
+    The file takes its name when it is complete. ``TypeError`` or ``ValueError`` (naming the tensor)
+    for what cannot be packed.
+    """
+    def frames() -> Iterator[Iterable[Any]]:
+        for name, tensor in tensors.items():
+            try:
+                yield pack_parts(np.asarray(tensor), codec, threads=threads)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"tensor {name!r}: {error}") from None
+
+    with atomic_file(path) as file:
+        names = list(tensors)
+        write_archive(file, names, names, frames(), metadata)
+
+
+def write_archive(
+    file: BinaryIO,
+    names: Iterable[str],
+    listed: Iterable[str],
+    frames: Iterable[Iterable[Any]],
+    metadata: Mapping[str, str] | None,
+    source_header: str | None = None,
+) -> None:
+    """Write an archive: ``frames`` (each in parts) belong to ``names``, the header lists ``listed``.
+
+    The header's place is kept free and filled in last, since it tells where each frame ends.
+    """
+    names = list(names)
+    marks = {VERSION_KEY: VERSION, CHECKSUM_KEY: _NO_CHECKSUM}
+    if metadata is not None and not metadata:
+        marks[METADATA_KEY] = "empty"
+    if source_header is not None:
+        marks[SOURCE_KEY] = source_header
+    clash = [key for key in metadata or {} if key.startswith("fewbits.")]
+    if clash:
+        raise ValueError(f"metadata key {clash[0]!r} is the archive's own")
+    marks |= metadata or {}
+    for name in names:
+        if not isinstance(name, str) or name == container.METADATA:
+            raise ValueError(f"{name!r} is not a tensor name")
+
+    widest = 10**15
+    reserved = container.header_text(
+        [Entry(name, "U8", (widest,), widest, widest) for name in names], marks, align=ALIGNMENT
+    )
+    file.write(bytes(container.PREFIX_BYTES + len(reserved)))
+    entries, reached = {}, 0
+    for name, parts in zip(names, frames, strict=True):
+        size = 0
+        for part in parts:
+            file.write(part)
+            size += len(part)
+        padding = -size % ALIGNMENT
+        file.write(bytes(padding))
+        entries[name] = Entry(name, "U8", (size + padding,), reached, reached + size + padding)
+        reached += size + padding
+    text = container.header_text(
+        [entries[name] for name in listed],
+        marks,
+        align=ALIGNMENT,
+        least=container.PREFIX_BYTES + len(reserved),
+    )
+    file.seek(0)
+    file.write(container.with_prefix(_with_checksum(text)))
+
+
+def _with_checksum(text: bytes) -> bytes:
+    checksum = f"{_kernels.xxh64(np.frombuffer(text, np.uint8)):016x}".encode()
+    return _CHECKSUM.sub(rb"\g<1>" + checksum + rb"\g<3>", text, count=1)
+
+
+def _check_header(found: Container) -> None:
+    """The checks of an archive's header (``docs/format.md``, "Archive")."""
+    metadata = found.metadata or {}
+    if metadata[VERSION_KEY] != VERSION:
+        raise CorruptError(
+            f"archive version {metadata[VERSION_KEY]!r}; this release reads version {VERSION}"
+        )
+    blank = _CHECKSUM.sub(rb"\g<1>" + _NO_CHECKSUM.encode() + rb"\g<3>", found.text, count=1)
+    if _with_checksum(blank) != found.text:
+        raise CorruptError("archive header is damaged (checksum)")
+    for entry in found.entries:
+        if entry.dtype != "U8" or len(entry.shape) != 1 or entry.start % ALIGNMENT:
+            raise CorruptError(f"tensor {entry.name!r} is not a frame")
+
+
+def source_container(archive: Archive) -> tuple[bytes, list[str]]:
+    """The header text of the safetensors file that an archive unpacks to, and names in file order.
+
+    It is the original's own text if the archive kept it, else as the reference implementation
+    writes it. ``ValueError`` for a tensor whose dtype a safetensors file cannot hold.
+    """
+    stored = (archive.container.metadata or {}).get(SOURCE_KEY)
+    order = [entry.name for entry in archive.container.in_file_order]
+    if stored is not None:
+        return stored.encode("utf-8"), order
+    entries, reached = {}, 0
+    for name in order:
+        tensor = archive[name]
+        dtype = NAMES.get(tensor.dtype.name) if tensor.dtype.isnative else None
+        if dtype is None:
+            raise ValueError(
+                f"{archive.path}: tensor {name!r}: a safetensors file cannot hold {tensor.dtype}; "
+                "fewbits.load can read it"
+            )
+        entries[name] = Entry(name, dtype, tensor.shape, reached, reached + tensor.nbytes)
+        reached += tensor.nbytes
+    return container.header_text([entries[n] for n in archive], archive.metadata), order
+
+
+def original_header(found: Container) -> str | None:
+    """What an archive must keep of a plain file's header to restore it; None if nothing."""
+    known = all(entry.dtype in container.DTYPES for entry in found.entries)
+    if known and container.header_text(found.entries, found.metadata) == found.text:
+        return None
+    return found.text.decode("utf-8")

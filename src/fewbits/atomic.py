@@ -1,0 +1,62 @@
+"""Files and folders that appear whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import fsspec
+
+from fewbits.sources import PathLike, is_remote
+
+
+@contextmanager
+def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
+    """A seekable file to write that takes its name only when the block ends without an error.
+
+    It grows under a temporary name in the same folder and is flushed to disk before it is renamed;
+    an older file of that name stays as it was until then. Remote paths are written to a local
+    temporary file first and sent as a whole.
+    """
+    if is_remote(path):
+        with tempfile.TemporaryFile() as file:
+            yield file
+            file.seek(0)
+            with fsspec.open(str(path), "wb") as remote:
+                shutil.copyfileobj(file, remote)
+        return
+    target = Path(path)
+    handle, name = tempfile.mkstemp(".partial", f".{target.name}.", target.parent)
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that takes its name only when the block ends without an error."""
+    partial = Path(tempfile.mkdtemp(".partial", f".{path.name}.", path.parent))
+    try:
+        yield partial
+        partial.chmod(0o777 & ~_umask())
+        partial.rename(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

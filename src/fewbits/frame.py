@@ -1,0 +1,233 @@
+"""Frames: one packed tensor as self-describing, checksummed bytes (``docs/format.md``).
+
+>>> import numpy as np
+>>> frame = pack(np.arange(6, dtype=np.int16).reshape(2, 3))
+>>> unpack(frame)
+array([[0, 1, 2],
+       [3, 4, 5]], dtype=int16)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fewbits import frame_header
+from fewbits.errors import CorruptError
+from fewbits.frame_header import Header
+from fewbits.lossless.choose import Lossless, choose
+from fewbits.threads import resolve_threads
+from fewbits.values.types import (
+    dtype_name,
+    from_storage,
+    is_packed4,
+    layout_of,
+    storage_bytes,
+    to_storage,
+)
+
+Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
+# Reads bytes start..stop of a frame.
+Reader = Callable[[int, int], Buffer]
+
+
+def pack(
+    array: ArrayLike, codec: Lossless | None = None, *, threads: int | None = None
+) -> bytes:
+    """Pack an array of any shape, order and byte order; the result is bytes that ``unpack`` reads.
+
+    The array is not changed. Memory: the frame, plus a copy of the array if it is not contiguous,
+    not little-endian, or of 4-bit elements. ``TypeError`` for elements that are Python objects.
+    """
+    return b"".join(bytes(part) for part in pack_parts(np.asarray(array), codec, threads=threads))
+
+
+def pack_parts(
+    array: NDArray, codec: Lossless | None = None, *, threads: int | None = None
+) -> tuple[bytes, NDArray[np.uint8]]:
+    """A frame as header and payload, to be written one after the other without joining them."""
+    name = dtype_name(array.dtype)
+    data = to_storage(array)
+    choice = choose(data, layout_of(array.dtype), codec or Lossless())
+    payload, modes, lengths, checksums = choice.plan.kernel.pack(data, resolve_threads(threads))
+    header = Header(
+        dtype=name,
+        shape=array.shape,
+        entropy_bits=choice.entropy_bits,
+        plan=choice.plan,
+        modes=modes,
+        lengths=lengths,
+        checksums=checksums,
+    )
+    return frame_header.to_bytes(header), payload
+
+
+def unpack(
+    frame: Buffer, *, threads: int | None = None, verify: bool = True
+) -> NDArray:
+    """Unpack a frame into a new array of the same dtype, shape (C order) and bits.
+
+    ``CorruptError`` if the bytes are not a whole, undamaged frame. ``verify=False`` skips the
+    checksums of the elements, not the checks that keep decoding safe.
+    """
+    return PackedTensor.of(frame, threads=threads, verify=verify).unpack()
+
+
+def unpack_into(
+    frame: Buffer, out: NDArray, *, threads: int | None = None, verify: bool = True
+) -> None:
+    """Unpack into an array that is there already, without allocating another.
+
+    ``out`` must have the frame's dtype and shape and be writable, aligned and C-contiguous, else
+    ``ValueError``. After a ``CorruptError`` its contents mean nothing.
+    """
+    PackedTensor.of(frame, threads=threads, verify=verify).unpack_into(out)
+
+
+@dataclass(frozen=True, eq=False)
+class PackedTensor:
+    """A packed tensor that decodes when asked: all of it, or ``tensor[start:stop]``.
+
+    Slices along the first axis read and decode only the blocks that hold them.
+    """
+
+    header: Header
+    read: Reader
+    threads: int | None = None
+    verify: bool = True
+    context: str | None = None
+
+    @classmethod
+    def of(cls, frame: Buffer, *, threads: int | None = None, verify: bool = True) -> Self:
+        """The tensor in a frame that is in memory; ``CorruptError`` if its header is damaged."""
+        view = memoryview(frame).cast("B")
+        header = frame_header.parse(view, len(view))
+        if header.frame_bytes != len(view):
+            raise CorruptError(f"frame of {header.frame_bytes} bytes in {len(view)} bytes")
+        return cls(header, lambda start, stop: view[start:stop], threads, verify)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """NumPy dtype of the elements."""
+        return self.header.numpy_dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the tensor."""
+        return self.header.shape
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tensor unpacked (4-bit elements count half a byte)."""
+        return self.header.storage_bytes
+
+    @property
+    def packed_bytes(self) -> int:
+        """Bytes of the frame: header, tables, index and payload."""
+        return self.header.frame_bytes
+
+    def unpack(self) -> NDArray:
+        """The whole tensor as a new array."""
+        data = self._decode(0, self.nbytes)
+        return from_storage(data, self.dtype, prod(self.shape)).reshape(self.shape)
+
+    def unpack_into(self, out: NDArray) -> None:
+        """Decode into ``out``; see ``fewbits.unpack_into``."""
+        if out.dtype != self.dtype or out.shape != self.shape:
+            raise ValueError(
+                f"output is {out.dtype}{list(out.shape)}, the tensor {self.dtype}{list(self.shape)}"
+            )
+        if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
+            raise ValueError("output must be C-contiguous, aligned and writable")
+        if is_packed4(self.dtype) or not self.dtype.isnative:
+            out[...] = self.unpack()  # these have another form in memory than in the frame
+        elif out.size and out.dtype.itemsize:
+            self._decode_blocks(0, self.header.blocks, out.reshape(-1).view(np.uint8))
+
+    def __getitem__(self, key: object) -> NDArray:
+        """Elements as NumPy indexes them; a leading slice or integer decodes only what it needs."""
+        first, *rest = key if isinstance(key, tuple) else (key,)
+        if not self.shape or isinstance(first, bool) or not isinstance(first, int | slice):
+            return self.unpack()[key]  # type: ignore[index]
+        length = self.shape[0]
+        if isinstance(first, slice):
+            indices = range(*first.indices(length))
+        elif -length <= first < length:
+            indices = range(first % length, first % length + 1)
+        else:
+            raise IndexError(f"index {first} is out of bounds for axis 0 with size {length}")
+        low, high = (min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1) if indices else (0, 0)
+        part = self._rows(low, high)
+        inside: object = first - low if isinstance(first, int) and first >= 0 else None
+        if isinstance(first, slice):
+            inside = _shifted(indices, low)
+        elif inside is None:
+            inside = 0
+        return part[(inside, *rest)]  # type: ignore[index]
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
+        if copy is False:
+            raise ValueError("a packed tensor has no array to share; it must be unpacked")
+        return self.unpack().astype(dtype or self.dtype, copy=False)
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return (
+            f"PackedTensor({self.header.dtype}{list(self.shape)}, "
+            f"{self.packed_bytes} of {self.nbytes} bytes)"
+        )
+
+    def _rows(self, low: int, high: int) -> NDArray:
+        """Rows low..high of the first axis."""
+        row = prod(self.shape[1:])
+        begin, end = low * row, high * row
+        if is_packed4(self.dtype):
+            begin -= begin % 2  # the byte that holds it starts one element earlier
+        data = self._decode(
+            storage_bytes(self.dtype, begin), storage_bytes(self.dtype, end)
+        )
+        flat = from_storage(data, self.dtype, end - begin)[low * row - begin :]
+        return flat.reshape(high - low, *self.shape[1:])
+
+    def _decode(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes start..stop of the tensor, by way of the blocks that hold them."""
+        block = self.header.plan.block_bytes
+        first, last = start // block, -(-stop // block)
+        if start == stop:
+            return np.empty(0, np.uint8)
+        out = np.empty(min(last * block, self.nbytes) - first * block, np.uint8)
+        self._decode_blocks(first, last, out)
+        return out[start - first * block : stop - first * block]
+
+    def _decode_blocks(self, first: int, last: int, out: NDArray[np.uint8]) -> None:
+        header = self.header
+        planes = len(header.plan.planes)
+        payload = np.frombuffer(self.read(*header.payload_range(first, last)), np.uint8)
+        index = slice(first * planes, last * planes)
+        damaged = header.plan.kernel.unpack(
+            payload,
+            header.modes[index],
+            header.lengths[index],
+            header.checksums[first:last],
+            out,
+            self.verify,
+            resolve_threads(self.threads),
+        )
+        if damaged >= 0:
+            where = f"{self.context}: " if self.context else ""
+            raise CorruptError(f"{where}block {first + damaged} is damaged")
+
+
+def _shifted(indices: range, low: int) -> slice:
+    """The same positions as a slice of an array that starts at ``low``."""
+    if not indices:
+        return slice(0, 0)
+    stop = indices[-1] - low + (1 if indices.step > 0 else -1)
+    return slice(indices[0] - low, stop if stop >= 0 else None, indices.step)

@@ -1,0 +1,231 @@
+"""A frame's header: what the tensor is, how it was coded, and where its blocks lie.
+
+Read side by side with ``docs/format.md``, "Frame": the fields stand here in the order they have
+there, and each check of ``parse`` is one that the page asks of a reader.
+"""
+
+import struct
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits import _kernels
+from fewbits.errors import CorruptError
+from fewbits.lossless.plan import MAX_BLOCK_BYTES, Coder, Plan, Plane
+from fewbits.lossless.table import RangeTable
+from fewbits.values.types import Remap, dtype_named, storage_bytes
+
+MAGIC = b"FEWB"
+VERSION = 1
+# magic, version, remap, element bytes, planes, header bytes, entropy, frame bytes, checksum
+_FIXED = struct.Struct("<4sBBBBIfQQ")
+FIXED_BYTES = _FIXED.size
+_CHECKSUM = slice(FIXED_BYTES - 8, FIXED_BYTES)
+_PLANE = struct.Struct("<BBBBB")
+# Payloads start at multiples of this, from the start of the frame.
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What a frame says about itself; the block index in three flat arrays."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    entropy_bits: float  # order-0, bits an element, summed over planes
+    plan: Plan
+    modes: NDArray[np.uint8]  # blocks x planes
+    lengths: NDArray[np.uint32]  # blocks x planes, bytes
+    checksums: NDArray[np.uint64]  # of each block's bytes
+
+    @cached_property
+    def numpy_dtype(self) -> np.dtype:
+        """The NumPy dtype behind ``dtype``; ``ValueError`` if there is none."""
+        return dtype_named(self.dtype)
+
+    @cached_property
+    def storage_bytes(self) -> int:
+        """Bytes of the tensor before coding."""
+        return storage_bytes(self.numpy_dtype, prod(self.shape))
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return self.plan.blocks(self.storage_bytes)
+
+    @cached_property
+    def header_bytes(self) -> int:
+        """Bytes of the header, padding included: where the payload starts."""
+        return -(-(FIXED_BYTES + len(_body(self))) // ALIGNMENT) * ALIGNMENT
+
+    @cached_property
+    def block_starts(self) -> NDArray[np.int64]:
+        """Where each block's payload starts in the frame, and where the last one ends."""
+        sizes = self.lengths.reshape(self.blocks, -1).sum(axis=1, dtype=np.int64)
+        return np.concatenate(([0], np.cumsum(sizes))) + self.header_bytes
+
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of the whole frame."""
+        return int(self.block_starts[-1])
+
+    def payload_range(self, first: int, last: int) -> tuple[int, int]:
+        """Where the payload of blocks first..last lies in the frame."""
+        return int(self.block_starts[first]), int(self.block_starts[last])
+
+
+def to_bytes(header: Header) -> bytes:
+    """Serialize, with padding and checksum."""
+    body = _body(header).ljust(header.header_bytes - FIXED_BYTES, b"\0")
+    plan = header.plan
+    fixed = _FIXED.pack(
+        MAGIC,
+        VERSION,
+        plan.remap,
+        plan.element_bytes,
+        len(plan.planes),
+        header.header_bytes,
+        header.entropy_bits,
+        header.frame_bytes,
+        0,
+    )
+    checksum = _kernels.xxh64(np.frombuffer(fixed + body, np.uint8))
+    return fixed[: _CHECKSUM.start] + checksum.to_bytes(8, "little") + body
+
+
+def _body(header: Header) -> bytes:
+    name = header.dtype.encode("ascii")
+    parts = [len(name).to_bytes(2, "little"), name, bytes((len(header.shape),))]
+    parts += [_varint(length) for length in header.shape]
+    parts.append(_varint(header.plan.block_elements))
+    for plane in header.plan.planes:
+        parts.append(
+            _PLANE.pack(
+                plane.bytes_, plane.offset, plane.coder, plane.verbatim_bits, len(plane.tables)
+            )
+        )
+        parts += [table.to_bytes() for table in plane.tables]
+    arrays = (header.modes, header.lengths, header.checksums)
+    parts += [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays]
+    return b"".join(parts)
+
+
+def declared_bytes(start: memoryview | bytes) -> int:
+    """Header bytes that the fixed fields declare, so that a reader knows how much to fetch."""
+    if len(start) < FIXED_BYTES:
+        raise CorruptError("frame is cut short")
+    magic, version, _, _, _, header_bytes, _, _, _ = _FIXED.unpack_from(start)
+    if magic != MAGIC:
+        raise CorruptError("not a Fewbits frame")
+    if version != VERSION:
+        raise CorruptError(f"frame version {version}; this release reads version {VERSION}")
+    return int(header_bytes)
+
+
+def parse(data: memoryview, available: int) -> Header:
+    """Read and check the header at the start of ``data``, of a frame of ``available`` bytes.
+
+    ``data`` must reach at least to the end of the header. ``CorruptError`` if anything is off.
+    """
+    header_bytes = declared_bytes(data)
+    if header_bytes > min(len(data), available) or header_bytes < FIXED_BYTES:
+        raise CorruptError("frame is cut short")
+    if header_bytes % ALIGNMENT:
+        raise CorruptError(f"frame header of {header_bytes} bytes is not aligned")
+    head = bytes(data[:header_bytes])
+    _, _, remap, element_bytes, planes, _, entropy_bits, frame_bytes, checksum = _FIXED.unpack_from(
+        head
+    )
+    blank = head[: _CHECKSUM.start] + bytes(8) + head[_CHECKSUM.stop :]
+    if _kernels.xxh64(np.frombuffer(blank, np.uint8)) != checksum:
+        raise CorruptError("frame header is damaged (checksum)")
+    if frame_bytes > available:
+        raise CorruptError(f"frame of {frame_bytes} bytes is cut short at {available}")
+    try:
+        header = _parse_body(_Cursor(head, FIXED_BYTES), remap, element_bytes, planes, entropy_bits)
+        if header.header_bytes != header_bytes or header.frame_bytes != frame_bytes:
+            raise CorruptError("frame header: sizes do not add up")
+    except CorruptError:
+        raise
+    except (ValueError, OverflowError) as error:
+        raise CorruptError(f"frame header: {error}") from None
+    return header
+
+
+def _parse_body(
+    cursor: "_Cursor", remap: int, element_bytes: int, planes: int, entropy_bits: float
+) -> Header:
+    dtype = cursor.take(int.from_bytes(cursor.take(2), "little")).decode("ascii")
+    shape = tuple(cursor.varint() for _ in range(cursor.take(1)[0]))
+    size = storage_bytes(dtype_named(dtype), prod(shape))
+    if size >= 1 << 63 or any(length >= 1 << 63 for length in shape):
+        raise CorruptError(f"frame header: shape {list(shape)[:8]} overflows")
+    block_elements = cursor.varint()
+    if not 0 < block_elements * element_bytes <= MAX_BLOCK_BYTES or size % element_bytes:
+        raise CorruptError("frame header: block size is out of range")
+    plan = Plan(
+        element_bytes, Remap(remap), block_elements, tuple(_plane(cursor) for _ in range(planes))
+    )
+    plan.kernel  # noqa: B018  (builds the tables, which checks that the plan's parts suit each other)
+    blocks = plan.blocks(size)
+    modes = cursor.array(blocks * planes, np.uint8)
+    lengths = cursor.array(blocks * planes, np.uint32)
+    checksums = cursor.array(blocks, np.uint64)
+    if any(cursor.rest()):
+        raise CorruptError("frame header: padding is not zero")
+    return Header(dtype, shape, entropy_bits, plan, modes, lengths, checksums)
+
+
+def _plane(cursor: "_Cursor") -> Plane:
+    bytes_, offset, coder, verbatim_bits, tables = cursor.take(_PLANE.size)
+    return Plane(
+        bytes_, offset, Coder(coder), verbatim_bits, tuple(cursor.table() for _ in range(tables))
+    )
+
+
+class _Cursor:
+    """Takes fields off the front of a header; ``CorruptError`` when there is not enough left."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self._data, self._position = data, position
+
+    def take(self, size: int) -> bytes:
+        end = self._position + size
+        if end > len(self._data):
+            raise CorruptError("frame header is cut short")
+        taken = self._data[self._position : end]
+        self._position = end
+        return taken
+
+    def varint(self) -> int:
+        value = 0
+        for shift in range(0, 64, 7):
+            byte = self.take(1)[0]
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise CorruptError("frame header: a number is too long")
+
+    def table(self) -> RangeTable:
+        table, size = RangeTable.from_bytes(self._data[self._position :])
+        self._position += size
+        return table
+
+    def array(self, count: int, dtype: type[np.generic]) -> NDArray:
+        little = np.dtype(dtype).newbyteorder("<")
+        return np.frombuffer(self.take(count * little.itemsize), little).astype(dtype)
+
+    def rest(self) -> bytes:
+        return self._data[self._position :]
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

@@ -1,0 +1,178 @@
+"""Choosing a plan for a tensor: which remap, which tables, and where coding does not pay.
+
+Every candidate is priced from the tensor's histogram by what it would really take, its tables
+included, so choosing costs one pass over the data and a few table searches.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits.lossless.histogram import Histogram, entropy
+from fewbits.lossless.plan import BLOCK_BYTES, MAX_BLOCK_ELEMENTS, Coder, Plan, Plane
+from fewbits.lossless.search import find_table
+from fewbits.lossless.table import RangeTable
+from fewbits.values.types import NIBBLES, Layout
+
+# Coding that saves less than this share of a plane is not worth its time.
+MIN_SAVING = 0.005
+# A slower way to decode (offsets outside the state, more than 12 count bits) must save this much.
+MIN_SAVING_OF_SLOW = 0.01
+# Tensors of fewer values than this try smaller tables, which cost less to store.
+SMALL_TENSOR = 4096
+# The arithmetic coder works value by value; its streams are blocks of this many elements.
+ARITHMETIC_STREAM = 1 << 16
+
+
+@dataclass(frozen=True)
+class Lossless:
+    """Settings of the lossless codec.
+
+    ``coder``: interleaved ``rans``, or the paper's ``arithmetic`` coder, one stream a block.
+    ``rows``: at most so many rows a table; 16 is what a vector register, and the paper's engine,
+    holds. ``count_bits``: counts out of ``2**count_bits`` (8 to 16; with the arithmetic coder to
+    14); None tries several. ``search``: ``optimal``, or ``paper`` for Listing 1 of the paper.
+    """
+
+    coder: Literal["rans", "arithmetic"] = "rans"
+    rows: int = 16
+    count_bits: int | None = None
+    search: Literal["optimal", "paper"] = "optimal"
+
+    def __post_init__(self) -> None:
+        if self.coder not in ("rans", "arithmetic"):
+            raise ValueError(f"unknown coder {self.coder!r}: rans or arithmetic")
+        if self.search not in ("optimal", "paper"):
+            raise ValueError(f"unknown search {self.search!r}: optimal or paper")
+        most = 16 if self.coder == "rans" else 14
+        if self.count_bits is not None and not 8 <= self.count_bits <= most:
+            raise ValueError(f"{self.count_bits} count bits with {self.coder}: 8 to {most}")
+        if not 1 <= self.rows <= 1 << (self.count_bits or 10):
+            raise ValueError(f"{self.rows} rows: 1 to {1 << (self.count_bits or 10)}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plan, the order-0 entropy of the tensor's planes (bits an element), and its price (bits)."""
+
+    plan: Plan
+    entropy_bits: float
+    price_bits: float
+
+
+def choose(data: NDArray[np.uint8], layout: Layout, settings: Lossless) -> Choice:
+    """The cheapest plan for a tensor's storage bytes among what ``settings`` allows."""
+    elements = data.size // layout.element_bytes
+    block = min(MAX_BLOCK_ELEMENTS, BLOCK_BYTES // layout.element_bytes)
+    if settings.coder == "arithmetic":
+        block = min(block, ARITHMETIC_STREAM)
+    layouts = [layout]
+    if layout.element_bytes == 1 and layout.planes != ((NIBBLES, 0),):
+        # Bytes may well be pairs of 4-bit values, which 16 rows of bytes describe badly.
+        layouts.append(replace(layout, remaps=layout.remaps[:1], planes=((NIBBLES, 0),)))
+    choices = []
+    for candidate in layouts:
+        for remap in candidate.remaps:
+            cut = tuple(Plane(bytes_, offset) for bytes_, offset in candidate.planes)
+            bare = Plan(layout.element_bytes, remap, block, cut)
+            choices.append(_price(bare, data, elements, settings))
+    return min(choices, key=lambda choice: choice.price_bits)
+
+
+def _price(bare: Plan, data: NDArray[np.uint8], elements: int, settings: Lossless) -> Choice:
+    """Fill in the tables of a plan that has none, plane by plane."""
+    planes, entropy_bits, price_bits = [], 0.0, 0.0
+    for index, plane in enumerate(bare.planes):
+        histogram = bare.kernel.histogram(index, data).astype(np.int64)
+        plane_entropy = entropy(histogram)
+        entropy_bits += plane_entropy * plane.values_in(1)
+        best, best_bits = plane, float(plane.values_in(elements) * plane.width)
+        if np.count_nonzero(histogram) == 1:
+            best_bits = 0.0
+        elif plane_entropy < plane.width * (1 - MIN_SAVING):
+            for coded, bits, slow in _candidates(plane, histogram, settings):
+                saving = MIN_SAVING_OF_SLOW if slow and best.tables else 0.0
+                if best is plane:
+                    saving = MIN_SAVING
+                if bits < best_bits * (1 - saving):
+                    best, best_bits = coded, bits
+        planes.append(best)
+        price_bits += best_bits
+    return Choice(replace(bare, planes=tuple(planes)), entropy_bits, price_bits)
+
+
+def _candidates(
+    plane: Plane, histogram: Histogram, settings: Lossless
+) -> Iterator[tuple[Plane, float, bool]]:
+    """Coded forms of a plane with their price in bits and whether they decode slowly."""
+    values = int(histogram.sum())
+    coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
+    row_choices = [settings.rows]
+    if values < SMALL_TENSOR:
+        row_choices += [rows for rows in (8, 4) if rows < settings.rows]
+    for count_bits, longest, verbatim_bits, slow in _shapes(plane, histogram, settings):
+        for rows in row_choices:
+            try:
+                table = find_table(
+                    histogram,
+                    rows=rows,
+                    count_bits=count_bits,
+                    method=settings.search,
+                    max_offset_length=longest,
+                    verbatim_bits=verbatim_bits,
+                )
+            except ValueError:
+                continue  # so few rows of this length cannot hold the values
+            coded = replace(plane, coder=coder, verbatim_bits=verbatim_bits, tables=(table,))
+            yield coded, _coded_bits(table, histogram, verbatim_bits), slow
+
+
+def _coded_bits(table: RangeTable, histogram: Histogram, verbatim_bits: int) -> float:
+    """Bits of the values and the table itself."""
+    values = int(histogram.sum())
+    bits = table.expected_bits(histogram) * values
+    for start, end, length in zip(table.starts, table.ends, table.offset_lengths, strict=True):
+        if length < verbatim_bits:
+            bits += int(histogram[start : end + 1].sum()) * (verbatim_bits - length)
+    return bits + 8 * len(table.to_bytes())
+
+
+def _shapes(
+    plane: Plane, histogram: Histogram, settings: Lossless
+) -> Iterator[tuple[int, int, int, bool]]:
+    """(count bits, longest offset, verbatim bits, decodes slowly) to try, fast ones first.
+
+    With rANS, offset bits ride in the state where count bits and they make at most 16; 12 count
+    bits at most, and no spilling, is what the vector kernels take.
+    """
+    longest = 15 if plane.width == 16 else 7
+    if settings.coder == "arithmetic":
+        for count_bits in (settings.count_bits,) if settings.count_bits else (10, 14):
+            yield count_bits, longest, 0, False
+        return
+    choices = (settings.count_bits,) if settings.count_bits else (10, 12)
+    if plane.width == 16:
+        for count_bits in choices:
+            yield count_bits, min(longest, 8 + 16 - count_bits), 8, count_bits > 12
+        if not _low_byte_is_noise(histogram):
+            for count_bits in (settings.count_bits,) if settings.count_bits else (12,):
+                yield count_bits, longest, 0, True
+        return
+    for count_bits in choices:
+        yield count_bits, min(longest, 16 - count_bits), 0, count_bits > 12
+    sparse = histogram.max() > 0.9 * histogram.sum()
+    if settings.count_bits is not None or sparse:
+        yield settings.count_bits or 15, longest, 0, True
+
+
+def _low_byte_is_noise(histogram: Histogram) -> bool:
+    """Whether the low byte of 16-bit values carries about 8 bits: then storing it costs nothing.
+
+    Judged by the mass of the 256 likeliest values: where they hold most of the tensor (small
+    integers, many exact zeros), a verbatim byte would cost more than it saves in time.
+    """
+    likeliest = np.partition(histogram, -256)[-256:]
+    return bool(likeliest.sum() < 0.1 * histogram.sum() + 256)

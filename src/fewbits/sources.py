@@ -1,0 +1,87 @@
+"""Where bytes come from: a local file, mapped into memory, or any path that fsspec can open."""
+
+import mmap
+from pathlib import Path
+from typing import Any, Protocol
+
+import fsspec
+
+PathLike = str | Path
+
+
+class Source(Protocol):
+    """Random access to the bytes of a file."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        ...
+
+    def read(self, start: int, stop: int) -> memoryview:
+        """Bytes start..stop, both within the file."""
+        ...
+
+    def close(self) -> None:
+        """Let the file go; reading is an error afterwards."""
+        ...
+
+
+def is_remote(path: PathLike) -> bool:
+    """Whether a path names an fsspec filesystem, as ``s3://`` or ``memory://`` do."""
+    return "://" in str(path)
+
+
+def open_source(path: PathLike) -> Source:
+    """Open a path for reading; ``OSError`` as the system gives it."""
+    return RemoteFile(str(path)) if is_remote(path) else MappedFile(Path(path))
+
+
+class MappedFile:
+    """A local file in the page cache; reading copies nothing."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as file:
+            self._size = file.seek(0, 2)
+            # An empty file cannot be mapped.
+            self._map = (
+                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self._size else None
+            )
+        self._view: memoryview | None = memoryview(self._map or b"")
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self._size
+
+    def read(self, start: int, stop: int) -> memoryview:
+        """A view of bytes start..stop; it keeps the mapping alive."""
+        if self._view is None:
+            raise ValueError("the file is closed")
+        return self._view[start:stop]
+
+    def close(self) -> None:
+        """Drop the mapping, which goes when the last view of it does."""
+        self._view = None
+        self._map = None
+
+
+class RemoteFile:
+    """A file behind fsspec; each read fetches just its range."""
+
+    def __init__(self, url: str) -> None:
+        self._file: Any = fsspec.open(url, "rb").open()
+        self._size = int(self._file.seek(0, 2))
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return self._size
+
+    def read(self, start: int, stop: int) -> memoryview:
+        """Bytes start..stop, fetched."""
+        self._file.seek(start)
+        return memoryview(self._file.read(stop - start))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._file.close()

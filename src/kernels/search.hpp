@@ -1,0 +1,101 @@
+// Table search: which rows to cut the value space into, given how often each value occurs.
+//
+// Twists for a newcomer. A row is a half-open interval of *candidates*, places where a row may begin
+// or end, not of values: a tight table (for data that are fully known) has its candidates between
+// values that do occur, so that gaps cost no offset bits; a covering table has one before every value.
+// A row's cost is that of all its occurrences, in bits. Rows that occur less often than one count
+// are charged what such a row really costs, a whole count taken from the others.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <utility>
+#include <vector>
+
+namespace fewbits {
+
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// The rows of a table, without counts.
+struct Rows {
+  std::vector<uint32_t> starts;
+  std::vector<uint32_t> offset_lengths;
+};
+
+inline int offset_length(uint32_t values) { return std::bit_width(values - 1); }
+
+// What a row costs: occurrences * (log2(total / occurrences) + stored bits), where the stored bits are
+// its offset length, or verbatim_bits for a coder that stores at least so many. Infinite where the
+// offset is longer than max_offset_length.
+//
+// Below rare = total / 2^count_bits occurrences the row still takes one count. Its own values then
+// cost count_bits each, and what it takes beyond its share costs the other rows log2(e) an
+// occurrence, to first order. That line is the tangent of the entropy term at `rare`, so the whole
+// cost is concave in the occurrences, which is what the exact search rests on.
+struct RowCost {
+  double total = 0;
+  double rare = 0;
+  int verbatim_bits = 0;
+  int max_offset_length = 0;
+
+  double symbols(double occurrences) const {
+    if (occurrences < rare) {
+      const double log2_e = 1.4426950408889634;
+      return occurrences * std::log2(total / rare) + (rare - occurrences) * log2_e;
+    }
+    return occurrences > 0 ? occurrences * std::log2(total / occurrences) : 0;
+  }
+  double operator()(double occurrences, uint32_t values) const {
+    const int length = offset_length(values);
+    if (length > max_offset_length) return kInfinity;
+    return symbols(occurrences) + occurrences * std::max(length, verbatim_bits);
+  }
+};
+
+// The places where a row may begin or end, in ascending order. A row from candidate a to candidate b
+// holds the values from first[a] up to, not including, past[b].
+struct Candidates {
+  std::vector<uint32_t> first;
+  std::vector<uint32_t> past;
+  std::vector<double> below;  // occurrences of all values before this candidate
+
+  size_t last() const { return below.size() - 1; }
+  uint32_t values(size_t a, size_t b) const { return past[b] - first[a]; }
+  double occurrences(size_t a, size_t b) const { return below[b] - below[a]; }
+  double cost(const RowCost& row, size_t a, size_t b) const {
+    return row(occurrences(a, b), values(a, b));
+  }
+  Candidates subset(const std::vector<uint32_t>& kept) const;
+};
+
+// A candidate before every value of the space, or only around the values that occur.
+Candidates all_candidates(const std::vector<double>& histogram, bool covering);
+
+// Boundaries as indices into the candidates: first 0, last candidates.last(). Empty if no partition
+// obeys the limit on offset lengths.
+using Boundaries = std::vector<uint32_t>;
+
+// The least cost of covering the first b candidates with exactly k rows is layers[k][b]; from all of
+// them, the cheapest partition.
+using Layers = std::vector<std::vector<double>>;
+Boundaries walk_back(const Candidates& candidates, const RowCost& cost, const Layers& layers);
+
+// The cheapest partition into at most `rows` rows, by the plain dynamic program, O(rows * n^2).
+Boundaries plain_search(const Candidates& candidates, const RowCost& cost, size_t rows);
+// The same partition in O(rows * n * log^3 n), for many candidates.
+Boundaries exact_search(const Candidates& candidates, const RowCost& cost, size_t rows);
+// Nearly the same partition much sooner: coarse candidates first, then those around the boundaries.
+Boundaries coarse_search(const Candidates& candidates, const RowCost& cost, size_t rows);
+
+// Up to this many candidates the plain program is the fastest of the three.
+inline constexpr size_t kPlainCandidates = 512;
+
+// Listing 1 of the APack paper, from a uniform table; row starts, empty rows left out.
+std::vector<uint32_t> paper_search(const std::vector<double>& histogram, size_t rows,
+                                   int max_offset_length, double threshold, int depth);
+
+}  // namespace fewbits
