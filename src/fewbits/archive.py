@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fewbits import _kernels, container, frame_header
 from fewbits.atomic import atomic_file
 from fewbits.container import NAMES, Container, Entry
-from fewbits.errors import CorruptError
+from fewbits.errors import CorruptError, FewbitsError
 from fewbits.frame import PackedTensor, pack_parts
 from fewbits.frame_header import ALIGNMENT
 from fewbits.lossless.choose import Lossless
@@ -64,6 +64,11 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
         except CorruptError as error:
             raise CorruptError(f"{self.path}: {error}") from None
         self._entries = {entry.name: entry for entry in self.container.entries}
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._source.size
 
     @property
     def metadata(self) -> dict[str, str] | None:
@@ -250,28 +255,40 @@ def _check_header(found: Container) -> None:
             raise CorruptError(f"tensor {entry.name!r} is not a frame")
 
 
-def source_container(archive: Archive) -> tuple[bytes, list[str]]:
-    """The header text of the safetensors file that an archive unpacks to, and names in file order.
+def source_container(archive: Archive) -> Container:
+    """The safetensors file that an archive unpacks to, as its header.
 
     It is the original's own text if the archive kept it, else as the reference implementation
-    writes it. ``ValueError`` for a tensor whose dtype a safetensors file cannot hold.
+    writes it. ``FewbitsError`` for a tensor whose dtype a safetensors file cannot hold,
+    ``CorruptError`` if the text it kept does not describe the tensors.
     """
-    stored = (archive.container.metadata or {}).get(SOURCE_KEY)
     order = [entry.name for entry in archive.container.in_file_order]
-    if stored is not None:
-        return stored.encode("utf-8"), order
-    entries, reached = {}, 0
+    plain, reached = {}, 0
     for name in order:
         tensor = archive[name]
         dtype = NAMES.get(tensor.dtype.name) if tensor.dtype.isnative else None
         if dtype is None:
-            raise ValueError(
+            raise FewbitsError(
                 f"{archive.path}: tensor {name!r}: a safetensors file cannot hold {tensor.dtype}; "
                 "fewbits.load can read it"
             )
-        entries[name] = Entry(name, dtype, tensor.shape, reached, reached + tensor.nbytes)
+        plain[name] = Entry(name, dtype, tensor.shape, reached, reached + tensor.nbytes)
         reached += tensor.nbytes
-    return container.header_text([entries[n] for n in archive], archive.metadata), order
+    entries = tuple(plain[name] for name in archive)
+    kept = (archive.container.metadata or {}).get(SOURCE_KEY)
+    if kept is None:
+        text = container.header_text(entries, archive.metadata)
+        return Container(entries, archive.metadata, text)
+    file = container.with_prefix(kept.encode("utf-8"))
+    try:
+        found = container.parse(lambda start, stop: file[start:stop], len(file) + reached)
+    except CorruptError as error:
+        raise CorruptError(f"{archive.path}: kept header: {error}") from None
+    for entry, mine in zip(found.in_file_order, plain.values(), strict=False):
+        same_type = entry.dtype not in container.DTYPES or entry.dtype == mine.dtype
+        if (entry.name, entry.start, entry.stop) != (mine.name, mine.start, mine.stop) or not same_type:
+            raise CorruptError(f"{archive.path}: kept header does not describe {mine.name!r}")
+    return found
 
 
 def original_header(found: Container) -> str | None:

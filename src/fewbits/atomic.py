@@ -44,13 +44,20 @@ def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that takes its name only when the block ends without an error."""
+def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A folder to fill that takes its name only when the block ends without an error.
+
+    With ``replace`` an older folder of that name is moved aside then, and removed last.
+    """
     partial = Path(tempfile.mkdtemp(".partial", f".{path.name}.", path.parent))
     try:
         yield partial
         partial.chmod(0o777 & ~_umask())
+        aside = partial.with_suffix(".replaced")
+        if replace and path.exists():
+            path.rename(aside)
         partial.rename(path)
+        shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise

@@ -23,6 +23,8 @@ MIN_SAVING = 0.005
 MIN_SAVING_OF_SLOW = 0.01
 # Tensors of fewer values than this try smaller tables, which cost less to store.
 SMALL_TENSOR = 4096
+# From this share of one value on, storing its low byte verbatim may cost more than it saves in time.
+MANY_EQUAL = 0.05
 # The arithmetic coder works value by value; its streams are blocks of this many elements.
 ARITHMETIC_STREAM = 1 << 16
 
@@ -171,8 +173,8 @@ def _shapes(
 def _low_byte_is_noise(histogram: Histogram) -> bool:
     """Whether the low byte of 16-bit values carries about 8 bits: then storing it costs nothing.
 
-    Judged by the mass of the 256 likeliest values: where they hold most of the tensor (small
-    integers, many exact zeros), a verbatim byte would cost more than it saves in time.
+    Not so for small integers (few different values) or tensors with many exact zeros.
     """
-    likeliest = np.partition(histogram, -256)[-256:]
-    return bool(likeliest.sum() < 0.1 * histogram.sum() + 256)
+    return bool(
+        np.count_nonzero(histogram) > 512 and histogram.max() < MANY_EQUAL * histogram.sum()
+    )
