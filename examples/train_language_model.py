@@ -3,7 +3,7 @@
 The result is a trained checkpoint of 1.9 million parameters, made from text that every Python
 installation brings along; nothing is downloaded. It needs PyTorch, NumPy and safetensors:
 
-    python examples/train_language_model.py --minutes 22 -o language_model.safetensors
+    python examples/train_language_model.py --minutes 21 -o language_model.safetensors
 
 The model is a causal transformer over bytes: pre-norm (RMSNorm), rotary positions, SwiGLU. Matrix
 products run in bfloat16 with float32 master weights (--float32 turns that off, for processors

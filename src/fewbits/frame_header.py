@@ -64,7 +64,7 @@ class Header:
     @cached_property
     def block_starts(self) -> NDArray[np.int64]:
         """Where each block's payload starts in the frame, and where the last one ends."""
-        sizes = self.lengths.reshape(self.blocks, -1).sum(axis=1, dtype=np.int64)
+        sizes = self.lengths.reshape(self.blocks, len(self.plan.planes)).sum(axis=1, dtype=np.int64)
         return np.concatenate(([0], np.cumsum(sizes))) + self.header_bytes
 
     @property

@@ -6,6 +6,7 @@
 
 NB_MODULE(_kernels, m) {
   using namespace fewbits;
+  nb::set_leak_warnings(false);  // a table in a global of the caller outlives the module
   m.doc() = "Hot loops of Fewbits; call them through the Python rooms, not directly.";
   nb::class_<RangeTable>(m, "Table")
       .def(nb::init<int, int, std::vector<uint32_t>, std::vector<uint32_t>, std::vector<uint32_t>>(),

@@ -1,60 +1,78 @@
 // The dynamic program over candidates, plain and coarse-to-fine.
 //
-// Said (HPL-2004-145; IEEE Trans. Commun. 55(3), 2007) partitions an alphabet into groups by dynamic
-// programming; here the groups are intervals, and an offset's length is a whole number of bits. With
-// D[k][b] the least cost of covering the candidates up to b with exactly k rows,
+// Said (HPL-2004-145; IEEE Trans. Commun. 55(3), 2007) partitions an alphabet into groups by
+// dynamic programming; here the groups are intervals, and an offset's length is a whole number of
+// bits. With D[k][b] the least cost of covering the candidates up to b with exactly k rows,
 //
 //   D[0][0] = 0,   D[k][b] = min over a < b of D[k - 1][a] + cost(a, b),
 //
 // the answer is the least D[k][last] over k. It is the optimum of the real-valued cost because the
 // total is fixed, so that a row's cost does not depend on the other rows.
 //
-// Twist: no back-pointers are kept. The inner loop is then a minimum the compiler can vectorise, and
-// walking back repeats one minimum a row.
+// Twist: no back-pointers are kept. The inner loop is then a minimum the compiler can vectorise,
+// and walking back repeats one minimum a row.
 #include "search.hpp"
 
 namespace fewbits {
 
 namespace {
 
-// D[k][b] for k up to `rows`, with row costs computed once.
-Layers plain_layers(const Candidates& candidates, const RowCost& cost, size_t rows) {
-  const size_t n = candidates.last();
-  std::vector<std::vector<double>> costs(n);  // costs[a][b - a - 1], as far as a row may reach
-  for (size_t a = 0; a < n; ++a)
-    for (size_t b = a + 1; b <= n; ++b) {
+// costs[a][b - a - 1] of the rows that the layers can use: from a as far as any layer needs it, or
+// as a row may reach.
+std::vector<std::vector<double>> row_costs(const Candidates& candidates, const RowCost& cost,
+                                           const Layers& layers) {
+  std::vector<size_t> needed(candidates.last() + 1, 0);
+  for (size_t k = 1; k < layers.size(); ++k)
+    for (size_t a = layers[k - 1].from; a < layers[k - 1].to(); ++a)
+      needed[a] = std::max(needed[a], layers[k].to());
+  std::vector<std::vector<double>> costs(candidates.last() + 1);
+  for (size_t a = 0; a < costs.size(); ++a)
+    for (size_t b = a + 1; b < needed[a]; ++b) {
       const double c = candidates.cost(cost, a, b);
       if (c == kInfinity) break;
       costs[a].push_back(c);
     }
-  Layers layers(rows + 1, std::vector<double>(n + 1, kInfinity));
-  layers[0][0] = 0;
-  for (size_t k = 1; k <= rows; ++k)
-    for (size_t a = k - 1; a < n; ++a) {
-      const double before = layers[k - 1][a];
-      if (before == kInfinity) continue;
-      double* __restrict out = layers[k].data() + a + 1;
-      const double* __restrict row = costs[a].data();
-      for (size_t i = 0; i < costs[a].size(); ++i) {
-        const double c = before + row[i];
-        out[i] = c < out[i] ? c : out[i];
-      }
-    }
-  return layers;
+  return costs;
 }
 
 }  // namespace
 
+void fill(const Candidates& candidates, const RowCost& cost, Layers& layers) {
+  const auto costs = row_costs(candidates, cost, layers);
+  layers[0].least[0] = 0;
+  for (size_t k = 1; k < layers.size(); ++k) {
+    const Layer& previous = layers[k - 1];
+    for (size_t a = previous.from; a < previous.to(); ++a) {
+      const double before = previous.least[a - previous.from];
+      const size_t from = std::max(a + 1, layers[k].from);
+      const size_t to = std::min(a + 1 + costs[a].size(), layers[k].to());
+      if (before == kInfinity || from >= to) continue;
+      double* __restrict out = layers[k].least.data() + (from - layers[k].from);
+      const double* __restrict row = costs[a].data() + (from - a - 1);
+      for (size_t i = 0; i < to - from; ++i) {
+        const double c = before + row[i];
+        out[i] = c < out[i] ? c : out[i];
+      }
+    }
+  }
+}
+
 Boundaries walk_back(const Candidates& candidates, const RowCost& cost, const Layers& layers) {
-  size_t b = candidates.last(), k = 0;
+  const size_t last = candidates.last();
+  size_t k = 0;
+  double least = kInfinity;
   for (size_t rows = 1; rows < layers.size(); ++rows)
-    if (layers[rows][b] < layers[k][b]) k = rows;
+    if (layers[rows].to() == last + 1 && layers[rows].least.back() < least) {
+      least = layers[rows].least.back();
+      k = rows;
+    }
   if (k == 0) return {};
   Boundaries boundaries(k + 1);
-  for (boundaries[k] = static_cast<uint32_t>(b); k > 0; --k) {
-    double least = kInfinity;
-    for (size_t a = k - 1; a < boundaries[k]; ++a) {
-      const double before = layers[k - 1][a];
+  for (boundaries[k] = static_cast<uint32_t>(last); k > 0; --k) {
+    const Layer& previous = layers[k - 1];
+    least = kInfinity;
+    for (size_t a = previous.from; a < std::min<size_t>(previous.to(), boundaries[k]); ++a) {
+      const double before = previous.least[a - previous.from];
       if (before >= least) continue;
       const double c = before + candidates.cost(cost, a, boundaries[k]);
       if (c < least) {
@@ -96,8 +114,11 @@ Candidates all_candidates(const std::vector<double>& histogram, bool covering) {
 }
 
 Boundaries plain_search(const Candidates& candidates, const RowCost& cost, size_t rows) {
-  rows = std::min(rows, candidates.last());
-  return walk_back(candidates, cost, plain_layers(candidates, cost, rows));
+  const size_t last = candidates.last();
+  Layers layers{{0, 1}};
+  for (size_t k = 1; k <= std::min(rows, last); ++k) layers.emplace_back(k, last + 1);
+  fill(candidates, cost, layers);
+  return walk_back(candidates, cost, layers);
 }
 
 }  // namespace fewbits

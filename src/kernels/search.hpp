@@ -1,10 +1,10 @@
 // Table search: which rows to cut the value space into, given how often each value occurs.
 //
-// Twists for a newcomer. A row is a half-open interval of *candidates*, places where a row may begin
-// or end, not of values: a tight table (for data that are fully known) has its candidates between
-// values that do occur, so that gaps cost no offset bits; a covering table has one before every value.
-// A row's cost is that of all its occurrences, in bits. Rows that occur less often than one count
-// are charged what such a row really costs, a whole count taken from the others.
+// Twists for a newcomer. A row is a half-open interval of *candidates*, places where a row may
+// begin or end, not of values: a tight table (for data that are fully known) has its candidates
+// between values that do occur, so that gaps cost no offset bits; a covering table has one before
+// every value. A row's cost is that of all its occurrences, in bits. Rows that occur less often
+// than one count are charged what such a row really costs, a whole count taken from the others.
 #pragma once
 
 #include <algorithm>
@@ -28,26 +28,26 @@ struct Rows {
 
 inline int offset_length(uint32_t values) { return std::bit_width(values - 1); }
 
-// What a row costs: occurrences * (log2(total / occurrences) + stored bits), where the stored bits are
-// its offset length, or verbatim_bits for a coder that stores at least so many. Infinite where the
-// offset is longer than max_offset_length.
+// What a row costs: occurrences * (log2(total / occurrences) + stored bits), where the stored bits
+// are its offset length, or verbatim_bits for a coder that stores at least so many. Infinite where
+// the offset is longer than max_offset_length.
 //
 // Below rare = total / 2^count_bits occurrences the row still takes one count. Its own values then
 // cost count_bits each, and what it takes beyond its share costs the other rows log2(e) an
 // occurrence, to first order. That line is the tangent of the entropy term at `rare`, so the whole
 // cost is concave in the occurrences, which is what the exact search rests on.
 struct RowCost {
-  double total = 0;
-  double rare = 0;
-  int verbatim_bits = 0;
-  int max_offset_length = 0;
+  double total;
+  double rare;
+  int verbatim_bits;
+  int max_offset_length;
+  double log2_total = total > 0 ? std::log2(total) : 0;
+  double log2_counts = rare > 0 ? std::log2(total / rare) : 0;
 
   double symbols(double occurrences) const {
-    if (occurrences < rare) {
-      const double log2_e = 1.4426950408889634;
-      return occurrences * std::log2(total / rare) + (rare - occurrences) * log2_e;
-    }
-    return occurrences > 0 ? occurrences * std::log2(total / occurrences) : 0;
+    constexpr double log2_e = 1.4426950408889634;
+    if (occurrences < rare) return occurrences * log2_counts + (rare - occurrences) * log2_e;
+    return occurrences > 0 ? occurrences * (log2_total - std::log2(occurrences)) : 0;
   }
   double operator()(double occurrences, uint32_t values) const {
     const int length = offset_length(values);
@@ -56,8 +56,8 @@ struct RowCost {
   }
 };
 
-// The places where a row may begin or end, in ascending order. A row from candidate a to candidate b
-// holds the values from first[a] up to, not including, past[b].
+// The places where a row may begin or end, in ascending order. A row from candidate a to candidate
+// b holds the values from first[a] up to, not including, past[b].
 struct Candidates {
   std::vector<uint32_t> first;
   std::vector<uint32_t> past;
@@ -79,9 +79,20 @@ Candidates all_candidates(const std::vector<double>& histogram, bool covering);
 // obeys the limit on offset lengths.
 using Boundaries = std::vector<uint32_t>;
 
-// The least cost of covering the first b candidates with exactly k rows is layers[k][b]; from all of
-// them, the cheapest partition.
-using Layers = std::vector<std::vector<double>>;
+// The least cost of covering the first b candidates with exactly k rows, for the b that are looked
+// at in layer k of the dynamic program.
+struct Layer {
+  size_t from;
+  std::vector<double> least;
+
+  Layer(size_t from_, size_t to) : from(from_), least(to - from_, kInfinity) {}
+  size_t to() const { return from + least.size(); }
+};
+using Layers = std::vector<Layer>;
+
+// Fills layers 1 and up, each from the one before; layer 0 covers nothing at no cost.
+void fill(const Candidates& candidates, const RowCost& cost, Layers& layers);
+// The cheapest of the partitions that end in one of the filled layers.
 Boundaries walk_back(const Candidates& candidates, const RowCost& cost, const Layers& layers);
 
 // The cheapest partition into at most `rows` rows, by the plain dynamic program, O(rows * n^2).

@@ -1,18 +1,24 @@
-// The dynamic program over few of many candidates: a coarse choice first, then those near the result.
+// The dynamic program over few of many candidates: a coarse choice, then those near the result.
 //
 // The coarse candidates are quantiles of the occurrences, equal steps, and powers of two from both
-// ends. Each later round keeps the boundaries found so far and adds places around them, at a distance
-// that shrinks to single candidates, and places that would make a row exactly 2^l values long. The
-// cost never rises from one round to the next. Nothing proves the end result optimal; the tests hold
-// it against the exact search.
+// ends. Each later round keeps the boundaries found so far and adds places around them, at a
+// distance that shrinks to single candidates, and places that would make a row exactly 2^l values
+// long. The cost never rises from one round to the next. Nothing proves the end result optimal; the
+// tests hold it against the exact search.
+#include <numeric>
+
 #include "search.hpp"
 
 namespace fewbits {
 
 namespace {
 
+// Of the coarse candidates; at least two quantiles and one peak for each row.
 constexpr size_t kQuantiles = 128;
-constexpr size_t kSteps = 128;
+constexpr int64_t kSteps = 256;
+constexpr size_t kPeaks = 32;
+constexpr size_t kNeighbours = 4;     // see move_boundaries
+constexpr double kWorthwhile = 1e-6;  // a last round that gains less, relatively, ends the search
 
 class Chooser {
  public:
@@ -40,29 +46,39 @@ class Chooser {
   Boundaries chosen_;
 };
 
+// Both sides of the values that occur most: what a row of a single value is for.
+void add_peaks(const Candidates& all, size_t rows, Chooser& chooser) {
+  std::vector<uint32_t> heaviest(all.last());
+  std::iota(heaviest.begin(), heaviest.end(), 0);
+  const size_t kept = std::min(std::max(kPeaks, rows), heaviest.size());
+  std::partial_sort(heaviest.begin(), heaviest.begin() + kept, heaviest.end(),
+                    [&](uint32_t i, uint32_t j) {
+                      return all.occurrences(i, i + 1) > all.occurrences(j, j + 1);
+                    });
+  for (size_t i = 0; i < kept; ++i) {
+    chooser.add(heaviest[i]);
+    chooser.add(heaviest[i] + 1);
+  }
+}
+
 Boundaries coarse_candidates(const Candidates& all, const RowCost& cost, size_t rows) {
   Chooser chooser(all);
   const size_t n = all.last();
-  const size_t quantiles = std::max(kQuantiles, rows), steps = std::max(kSteps, rows);
+  const size_t quantiles = std::max(kQuantiles, 2 * rows);
   for (size_t i = 1; i < quantiles; ++i)
     chooser.add(std::lower_bound(all.below.begin(), all.below.end(),
                                  all.below[n] * double(i) / double(quantiles)) -
                 all.below.begin());
-  for (size_t i = 1; i < steps; ++i) chooser.add(n * i / steps);
-  for (size_t power = 1; power < n; power *= 2) {
-    chooser.add(power);
-    chooser.add(n - power);
+  const int64_t low = all.first[0], span = all.past[n] - low;
+  for (int64_t i = 1; i < kSteps; ++i) chooser.add(chooser.at_value(low + span * i / kSteps));
+  for (int64_t power = 1; power < span; power *= 2) {
+    chooser.add(chooser.at_value(low + power));
+    chooser.add(chooser.at_value(low + span - power));
   }
-  for (int length = 0; length <= 16; ++length) {
-    chooser.add(chooser.at_value(all.first[0] + (int64_t{1} << length)));
-    chooser.add(chooser.at_value(all.past[n] - (int64_t{1} << length)));
-  }
+  add_peaks(all, rows, chooser);
   // The longest rows allowed, one after the other: if any partition obeys the limit, this one does.
   const int64_t longest = int64_t{1} << cost.max_offset_length;
-  for (size_t a = 0; a < n;) {
-    a = chooser.at_value(all.first[a] + longest);
-    chooser.add(a);
-  }
+  for (size_t a = 0; a < n; chooser.add(a)) a = chooser.at_value(all.first[a] + longest);
   return chooser.take();
 }
 
@@ -87,21 +103,45 @@ double total_cost(const Candidates& candidates, const RowCost& cost, const Bound
   return size;
 }
 
+// The search over the chosen candidates, which include the boundaries, when the k-th boundary may
+// only go as far as its neighbours kNeighbours away are now. That is what keeps many rows quick:
+// time grows with the rows, not with their cube.
+Boundaries move_boundaries(const Candidates& all, const RowCost& cost, const Boundaries& chosen,
+                           const Boundaries& boundaries, size_t rows) {
+  std::vector<size_t> places;
+  for (uint32_t boundary : boundaries)
+    places.push_back(std::lower_bound(chosen.begin(), chosen.end(), boundary) - chosen.begin());
+  Layers layers{{0, 1}};
+  for (size_t k = 1; k <= std::min(rows, chosen.size() - 1); ++k) {
+    const size_t low = k > kNeighbours ? std::min(k - kNeighbours, places.size() - 1) : 0;
+    const size_t high = std::min(k + kNeighbours, places.size() - 1);
+    layers.emplace_back(places[low], places[high] + 1);
+  }
+  const Candidates some = all.subset(chosen);
+  fill(some, cost, layers);
+  return walk_back(some, cost, layers);
+}
+
+Boundaries lookup(const Boundaries& chosen, Boundaries places) {
+  for (uint32_t& place : places) place = chosen[place];
+  return places;
+}
+
 }  // namespace
 
 Boundaries coarse_search(const Candidates& candidates, const RowCost& cost, size_t rows) {
-  const auto search = [&](const Boundaries& chosen) {
-    Boundaries found = plain_search(candidates.subset(chosen), cost, rows);
-    for (uint32_t& boundary : found) boundary = chosen[boundary];
-    return found;
-  };
-  Boundaries boundaries = search(coarse_candidates(candidates, cost, rows));
-  if (boundaries.empty()) return boundaries;
+  Boundaries chosen = coarse_candidates(candidates, cost, rows);
+  Boundaries found = lookup(chosen, plain_search(candidates.subset(chosen), cost, rows));
+  if (found.empty()) return found;
   double size = kInfinity;
-  for (size_t step = candidates.last() / 256 + 1;; step = (step + 2) / 3) {
-    boundaries = search(nearby_candidates(candidates, boundaries, step));
-    const double previous = std::exchange(size, total_cost(candidates, cost, boundaries));
-    if (step == 1 && !(size < previous)) return boundaries;
+  // Steps are powers of two so that many boundaries can shift together, each row keeping its
+  // length.
+  size_t step = std::bit_floor(candidates.last() / 128);
+  for (;; step = std::max<size_t>(1, step / 2)) {
+    chosen = nearby_candidates(candidates, found, step);
+    found = lookup(chosen, move_boundaries(candidates, cost, chosen, found, rows));
+    const double previous = std::exchange(size, total_cost(candidates, cost, found));
+    if (step == 1 && size >= previous * (1 - kWorthwhile)) return found;
   }
 }
 

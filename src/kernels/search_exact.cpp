@@ -1,18 +1,18 @@
 // The dynamic program over all of many candidates, exactly, by divide and conquer.
 //
-// For one stored length of l bits, cost(a, b) = f(occurrences) + l * occurrences with f concave (see
-// RowCost), so for a <= a' <= b <= b'
+// For one stored length of l bits, cost(a, b) = f(occurrences) + l * occurrences with f concave
+// (see RowCost), so for a <= a' <= b <= b'
 //
 //   cost(a, b') + cost(a', b) <= cost(a, b) + cost(a', b'):
 //
-// as b grows, the best a never grows. Then the minima over a full rectangle of rows and columns follow
-// from the one in its middle by halving, in O((rows + columns) * log) instead of rows * columns.
-// Three twists:
+// as b grows, the best a never grows. Then the minima over a full rectangle of rows and columns
+// follow from the one in its middle by halving, in O((rows + columns) * log) instead of rows *
+// columns. Three twists:
 //   - the true cost has the least l that is long enough. Trying every l over all rows of *up to*
 //     2^l values gives the same minimum, because a longer l only costs more;
-//   - "up to 2^l values" and a < b leave of each b's columns an interval that moves up with b, not a
-//     rectangle. Halving the columns again and again, each half is used whole by a contiguous run of
-//     b (both ends of the interval ascend), and that is a rectangle;
+//   - "up to 2^l values" and a < b leave of each b's columns an interval that moves up with b, not
+//     a rectangle. Halving the columns again and again, each half is used whole by a contiguous run
+//     of b (both ends of the interval ascend), and that is a rectangle;
 //   - a column whose value is infinite is infinite for every b: it never wins, and never misleads.
 #include "search.hpp"
 
@@ -102,15 +102,15 @@ class Step {
 
 Boundaries exact_search(const Candidates& candidates, const RowCost& cost, size_t rows) {
   rows = std::min(rows, candidates.last());
-  Layers layers(rows + 1, std::vector<double>(candidates.last() + 1, kInfinity));
-  layers[0][0] = 0;
+  Layers layers(rows + 1, Layer(0, candidates.last() + 1));
+  layers[0].least[0] = 0;
   const int longest = std::min(cost.max_offset_length,
                                offset_length(candidates.values(0, candidates.last())));
   std::vector<Step> steps;
   for (int length = std::min(cost.verbatim_bits, longest); length <= longest; ++length)
     steps.emplace_back(candidates, cost, length);
   for (size_t k = 1; k <= rows; ++k)
-    for (Step& step : steps) step.run(layers[k - 1], layers[k]);
+    for (Step& step : steps) step.run(layers[k - 1].least, layers[k].least);
   return walk_back(candidates, cost, layers);
 }
 

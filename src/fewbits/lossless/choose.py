@@ -125,6 +125,7 @@ def _candidates(
                     method=settings.search,
                     max_offset_length=longest,
                     verbatim_bits=verbatim_bits,
+                    depth=2 if plane.width <= 8 else 1,  # Listing 1 at depth 2: minutes at 16 bits
                 )
             except ValueError:
                 continue  # so few rows of this length cannot hold the values

@@ -6,6 +6,7 @@
 
 import heapq
 from collections.abc import Sequence
+from itertools import pairwise
 from math import log2
 
 # The paper's highest cumulative count with 10-bit counts (Table I); one code of 1024 stays unused.
@@ -27,6 +28,8 @@ def exact_counts(
     needs = [n > 0 or every_row for n in occurrences]
     if not any(needs):
         return (total, *([0] * (len(occurrences) - 1)))
+    if not any(occurrences):
+        occurrences = [1] * len(occurrences)  # nothing is known, so nothing is preferred
     if sum(needs) > total:
         raise ValueError(f"{sum(needs)} rows cannot share {total} counts")
     population = sum(occurrences)
@@ -105,7 +108,7 @@ def paper_counts(
     for n in occurrences:
         seen += n
         highs.append(seen * total // population)
-    counts = [high - low for low, high in zip(highs, highs[1:], strict=False)]
+    counts = [high - low for low, high in pairwise(highs)]
     for row, n in enumerate(occurrences):
         if counts[row] == 0 and (n > 0 or every_row):
             counts[counts.index(max(counts))] -= 1

@@ -14,6 +14,7 @@ depends on those sizes.
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,15 +57,20 @@ class RangeTable:
                 f"range table: {self.count_bits} count bits is not in 1..{MAX_COUNT_BITS}"
             )
         rows = len(self.starts)
-        if not rows or len(self.offset_lengths) != rows or len(self.counts) != rows:
+        if len(self.offset_lengths) != rows or len(self.counts) != rows:
             raise ValueError("range table: starts, offset lengths and counts differ in length")
+        if not rows:
+            raise ValueError("range table: has no rows")
         bounds = (*self.starts, 1 << self.width)
-        if bounds[0] < 0 or any(a >= b for a, b in zip(bounds, bounds[1:], strict=False)):
+        if bounds[0] < 0 or any(a >= b for a, b in pairwise(bounds)):
             raise ValueError("range table: row starts do not ascend within the value space")
         for row, length in enumerate(self.offset_lengths):
             if not 0 <= length <= (bounds[row + 1] - bounds[row] - 1).bit_length():
                 raise ValueError(f"range table: row {row} cannot use an offset of {length} bits")
-        if min(self.counts) < 0 or self.unused_counts not in (0, 1):
+        if min(self.counts) < 0:
+            row = self.counts.index(min(self.counts))
+            raise ValueError(f"range table: row {row} has a count of {self.counts[row]}")
+        if self.unused_counts not in (0, 1):
             raise ValueError(
                 f"range table: counts sum to {sum(self.counts)}, not {1 << self.count_bits}"
             )
@@ -76,7 +82,7 @@ class RangeTable:
 
     @property
     def unused_counts(self) -> int:
-        """Counts out of ``2**count_bits`` that no row owns: 1 for a table as the paper writes it."""
+        """Counts out of ``2**count_bits`` that no row owns: 1 in a table as the paper has it."""
         return (1 << self.count_bits) - sum(self.counts)
 
     @cached_property
@@ -92,7 +98,7 @@ class RangeTable:
 
     @cached_property
     def cumulative(self) -> tuple[int, ...]:
-        """Exclusive cumulative counts: row ``i`` owns ``cumulative[i] .. cumulative[i + 1] - 1``."""
+        """Exclusive cumulative counts: row ``i`` owns from entry ``i`` to below entry ``i + 1``."""
         return tuple(int(c) for c in np.concatenate(([0], np.cumsum(self.counts))))
 
     @cached_property
@@ -180,9 +186,7 @@ class RangeTable:
         """Serialize as ``docs/format.md`` lays tables out: 4 bytes, then bit-packed rows."""
         packed, position = 0, 0
         count_field = self.count_bits + 1
-        for start, length, count in zip(
-            self.starts, self.offset_lengths, self.counts, strict=True
-        ):
+        for start, length, count in zip(self.starts, self.offset_lengths, self.counts, strict=True):
             for value, bits in (
                 (start, self.width), (length, OFFSET_LENGTH_BITS), (count, count_field)
             ):  # fmt: skip

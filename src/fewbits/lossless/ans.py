@@ -1,0 +1,160 @@
+"""Interleaved rANS over a range table: the plain form, for reading and for tests.
+
+The kernels produce the same bytes at speed. ``docs/format.md``, "rANS", is this file in words.
+
+Three twists. Encoding walks the values backwards, so that decoding walks them forwards. Value ``i``
+belongs to lane ``i % lanes``, and all lanes share one stream of 16-bit words in the order of the
+values. Offset bits ride in the state as far as they fit; the rest of them is stored verbatim.
+
+>>> import numpy as np
+>>> table = RangeTable(width=2, count_bits=4, starts=(0, 1), offset_lengths=(0, 2), counts=(12, 4))
+>>> payload = encode(np.array([0, 3, 0, 0], np.uint8), table)
+>>> decode(payload, 4, table).tolist()
+[0, 3, 0, 0]
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits.errors import CorruptError
+from fewbits.lossless.table import RangeTable
+
+LOW = 1 << 16  # states live in [2**16, 2**32)
+MAX_LANES = 128
+VALUES_A_LANE = 2048
+
+
+def lanes(values: int) -> int:
+    """Lanes of a block: one for every 2048 values, a power of two, 1 to 128."""
+    return min(MAX_LANES, 1 << max(0, (values // VALUES_A_LANE).bit_length() - 1))
+
+
+@dataclass(frozen=True)
+class Code:
+    """What a code, the low ``count_bits`` of a state, stands for."""
+
+    row: int
+    position: int  # among the codes of its row, in ascending order
+
+
+def deal(counts: tuple[int, ...], count_bits: int) -> list[Code]:
+    """Give each of the ``2**count_bits`` codes to a row, by the alias method in integers.
+
+    Codes lie in equal buckets, 16 or the next power of two above the rows. Bucket ``b`` begins with
+    what row ``b`` still has to place and is filled up by a row that has more than a bucket's worth.
+    Rows with less and rows with more wait on two stacks, first filled in ascending order.
+    """
+    buckets = max(16, 1 << (len(counts) - 1).bit_length())
+    size = (1 << count_bits) // buckets
+    if size == 0:
+        raise ValueError("rANS: more rows than codes; give the table more count bits")
+    left = list(counts) + [0] * (buckets - len(counts))
+    threshold, donors = [size] * buckets, list(range(buckets))
+    small = [row for row in range(buckets) if left[row] < size]
+    large = [row for row in range(buckets) if left[row] > size]
+    while small:
+        bucket, donor = small.pop(), large[-1]
+        threshold[bucket], donors[bucket] = left[bucket], donor
+        left[donor] -= size - left[bucket]
+        if left[donor] <= size:
+            large.pop()
+        if left[donor] < size:
+            small.append(donor)
+    codes, placed = [], [0] * buckets
+    for code in range(1 << count_bits):
+        bucket, within = divmod(code, size)
+        row = bucket if within < threshold[bucket] else donors[bucket]
+        codes.append(Code(row, placed[row]))
+        placed[row] += 1
+    return codes
+
+
+class _Rows:
+    """A table as the coder uses it: full counts, its codes, and how offsets are divided up."""
+
+    def __init__(self, table: RangeTable, verbatim_bits: int) -> None:
+        counts = list(table.counts)
+        last = max(row for row, count in enumerate(counts) if count)
+        counts[last] += table.unused_counts  # a table as the paper writes it leaves one code
+        self.table, self.verbatim_bits, self.counts = table, verbatim_bits, counts
+        self.codes = deal(tuple(counts), table.count_bits)
+        self.code_of = {(c.row, c.position): code for code, c in enumerate(self.codes)}
+        rest = [max(0, length - verbatim_bits) for length in table.offset_lengths]
+        self.state_bits = [min(bits, 16 - table.count_bits) for bits in rest]
+        self.spill_bits = [a - b for a, b in zip(rest, self.state_bits, strict=True)]
+        self.spills = any(
+            bits and count for bits, count in zip(self.spill_bits, counts, strict=True)
+        )
+        if verbatim_bits and self.spills:
+            raise ValueError("rANS: a row is too wide for its count bits and verbatim bits")
+
+
+def encode(values: NDArray[Any], table: RangeTable, verbatim_bits: int = 0) -> bytes:
+    """The payload of 1-d ``values``; ``ValueError`` for a value without a row."""
+    rows, m = _Rows(table, verbatim_bits), table.count_bits
+    row_of, offsets = table.split(values)
+    n = len(row_of)
+    states, words = [LOW] * lanes(n), []
+    for i in reversed(range(n)):
+        row, x = int(row_of[i]), states[i % len(states)]
+        count, bits = rows.counts[row], rows.state_bits[row]
+        if x >= count << (32 - m - bits):  # so that pushing keeps it below 2**32
+            words.append(x % LOW)
+            x //= LOW
+        x = x << bits | int(offsets[i]) >> (verbatim_bits + rows.spill_bits[row])
+        states[i % len(states)] = (x // count << m) + rows.code_of[row, x % count]
+    spill, used = 0, 0
+    for row, offset in zip(row_of, offsets, strict=True):
+        bits = rows.spill_bits[row]
+        spill |= (int(offset) & ((1 << bits) - 1)) << used
+        used += bits
+    spilled = spill.to_bytes((used + 7) // 8, "little")
+    return b"".join(
+        (
+            len(spilled).to_bytes(4, "little") if rows.spills else b"",
+            np.array(states, "<u4").tobytes(),
+            (offsets % 256).astype(np.uint8).tobytes() if verbatim_bits else b"",
+            spilled if rows.spills else b"",
+            np.array(words[::-1], "<u2").tobytes(),
+        )
+    )
+
+
+def decode(
+    payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0
+) -> NDArray[np.int64]:
+    """The ``n`` values of a payload; ``CorruptError`` if it is not one of this table."""
+    rows, m = _Rows(table, verbatim_bits), table.count_bits
+    start = 4 if rows.spills else 0
+    spilled = int.from_bytes(payload[:start], "little")
+    sections = np.cumsum([start, 4 * lanes(n), n if verbatim_bits else 0, spilled])
+    if sections[-1] > len(payload) or (len(payload) - sections[-1]) % 2:
+        raise CorruptError("rANS payload is cut short")
+    states = [int(x) for x in np.frombuffer(payload[sections[0] : sections[1]], "<u4")]
+    verbatim = payload[sections[1] : sections[2]]
+    spill = int.from_bytes(payload[sections[2] : sections[3]], "little")
+    words = iter(np.frombuffer(payload[sections[3] :], "<u2").tolist())
+    out, used = np.empty(n, np.int64), 0
+    for i in range(n):
+        x = states[i % len(states)]
+        code = rows.codes[x % (1 << m)]
+        x = rows.counts[code.row] * (x >> m) + code.position
+        bits, spill_bits = rows.state_bits[code.row], rows.spill_bits[code.row]
+        offset, x = x % (1 << bits), x >> bits
+        if verbatim_bits:
+            offset = offset << 8 | verbatim[i]
+        offset = offset << spill_bits | (spill >> used & ((1 << spill_bits) - 1))
+        used += spill_bits
+        out[i] = table.starts[code.row] + offset
+        if x < LOW:
+            word = next(words, None)
+            if word is None:
+                raise CorruptError("rANS payload is cut short")
+            x = x << 16 | word
+        states[i % len(states)] = x
+    if set(states) != {LOW} or next(words, None) is not None or (used + 7) // 8 != spilled:
+        raise CorruptError("rANS payload is damaged")
+    return out

@@ -1,0 +1,152 @@
+"""Interleaved rANS: every path gives the bytes of the plain Python form."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import tables_and_values
+
+from fewbits import RangeTable, _kernels, find_table
+from fewbits.lossless import ans
+from fewbits.lossless.histogram import histogram
+
+SIMD = _kernels.available_simd()
+
+
+@pytest.fixture(autouse=True)
+def restore_simd():
+    before = _kernels.simd()
+    yield
+    _kernels.set_simd(before)
+
+
+def kernel_decode(payload, n, table, verbatim_bits, dtype):
+    out = np.zeros(n, dtype)
+    data = np.frombuffer(bytes(payload), np.uint8)
+    return _kernels.rans_decode(data, table.kernel, verbatim_bits, out), out
+
+
+def verbatim_choices(table):
+    """Verbatim bits that this table can be coded with."""
+    widest = max(table.offset_lengths)
+    wide_enough = table.width == 16 and widest <= 8 + 16 - table.count_bits
+    return (0, 8) if wide_enough else (0,)
+
+
+@given(tables_and_values())
+@settings(max_examples=150, deadline=None)
+def test_every_kernel_equals_the_plain_form(case):
+    table, values = case
+    for verbatim_bits in verbatim_choices(table):
+        expected = ans.encode(values, table, verbatim_bits)
+        payload = _kernels.rans_encode(values, table.kernel, verbatim_bits)
+        assert payload.tobytes() == expected
+        assert (ans.decode(expected, len(values), table, verbatim_bits) == values).all()
+        for name in SIMD:
+            _kernels.set_simd(name)
+            well, out = kernel_decode(payload, len(values), table, verbatim_bits, values.dtype)
+            assert well, name
+            assert (out == values).all(), name
+
+
+@pytest.mark.parametrize("n", [2047, 4096, 16384, 32768 + 5, 65536, 131072 + 77, 262144 + 1])
+@pytest.mark.parametrize("kind", ["byte", "pair", "pair+verbatim", "spill", "many rows"])
+def test_all_lane_counts_and_row_kinds_agree_on_long_blocks(n, kind):
+    rng = np.random.default_rng(n)
+    wide = kind.startswith("pair")
+    spread = 3000 if kind == "pair+verbatim" else 20 if wide else 9
+    values = np.abs(rng.laplace(0, spread, n)).astype(np.int64)
+    values = np.minimum(values, 65535 if wide else 255).astype(np.uint16 if wide else np.uint8)
+    longest = {"byte": 6, "pair": 6, "pair+verbatim": 14, "spill": 7, "many rows": 6}[kind]
+    table = find_table(
+        histogram(values, 16 if wide else 8),
+        rows={"many rows": 40, "spill": 3}.get(kind, 16),
+        count_bits=10,
+        max_offset_length=longest,
+        verbatim_bits=8 if "verbatim" in kind else 0,
+    )
+    verbatim_bits = 8 if "verbatim" in kind else 0
+    payload = _kernels.rans_encode(values, table.kernel, verbatim_bits)
+    results = []
+    for name in SIMD:
+        _kernels.set_simd(name)
+        well, out = kernel_decode(payload, n, table, verbatim_bits, values.dtype)
+        assert well, name
+        results.append(out)
+    assert all((out == values).all() for out in results)
+    bound = table.expected_bits(histogram(values, table.width)) * n / 8
+    if not verbatim_bits:
+        assert len(payload) <= bound * 1.002 + 4 * ans.lanes(n) + 8
+
+
+@pytest.mark.parametrize("simd", SIMD)
+@given(case=tables_and_values(min_size=1), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_damaged_payloads_are_refused_or_decode_to_something_without_harm(simd, case, data):
+    table, values = case
+    _kernels.set_simd(simd)
+    payload = bytearray(_kernels.rans_encode(values, table.kernel, 0).tobytes())
+    at = data.draw(st.integers(0, len(payload) - 1))
+    cut = data.draw(st.booleans())
+    if cut:
+        damaged = bytes(payload[:at])
+    else:
+        payload[at] ^= data.draw(st.integers(1, 255))
+        damaged = bytes(payload)
+    well, out = kernel_decode(damaged, len(values), table, 0, values.dtype)
+    # A flipped bit may give another valid payload (checksums are the frame's), a cut never does.
+    assert not (well and cut)
+    assert not well or out.shape == values.shape
+
+
+def test_one_row_with_every_count_needs_no_words():
+    table = RangeTable(8, 16, (0,), (8,), (1 << 16,))
+    values = np.arange(256, dtype=np.uint8)
+    payload = _kernels.rans_encode(values, table.kernel, 0)
+    assert payload.tobytes() == ans.encode(values, table)
+    assert kernel_decode(payload, 256, table, 0, np.uint8)[1].tolist() == values.tolist()
+
+
+def test_table_as_the_paper_writes_it_codes_its_last_row_with_the_spare_count():
+    table = RangeTable(8, 10, (0, 128), (7, 7), (1000, 23))
+    values = np.array([1, 200, 3, 255] * 100, np.uint8)
+    payload = _kernels.rans_encode(values, table.kernel, 0)
+    assert payload.tobytes() == ans.encode(values, table)
+    assert kernel_decode(payload, 400, table, 0, np.uint8)[1].tolist() == values.tolist()
+
+
+def test_value_without_a_row_is_refused():
+    table = RangeTable(8, 8, (0, 10), (3, 2), (200, 56))
+    for value in (8, 14):
+        with pytest.raises(ValueError, match="no row"):
+            _kernels.rans_encode(np.array([value], np.uint8), table.kernel, 0)
+
+
+def test_more_rows_than_codes_are_refused():
+    table = RangeTable(8, 3, tuple(range(8)), (0,) * 7 + (7,), (1,) * 8)
+    with pytest.raises(ValueError, match="more rows than codes"):
+        _kernels.rans_encode(np.zeros(1, np.uint8), table.kernel, 0)
+
+
+def test_values_and_tables_of_different_width_are_refused():
+    table = RangeTable(8, 8, (0,), (8,), (256,))
+    with pytest.raises(ValueError, match="width"):
+        _kernels.rans_encode(np.zeros(1, np.uint16), table.kernel, 0)
+
+
+@pytest.mark.parametrize("count_bits", [4, 8, 10, 12, 16])
+@pytest.mark.parametrize("rows", [1, 2, 15, 16, 17, 40])
+def test_every_row_gets_as_many_codes_as_its_count(rows, count_bits):
+    if rows > 1 << count_bits:
+        return
+    rng = np.random.default_rng(rows)
+    cuts = np.sort(rng.choice((1 << count_bits) - 1, rows - 1, replace=False) + 1)
+    counts = np.diff(np.concatenate(([0], cuts, [1 << count_bits])))
+    if max(16, 1 << (rows - 1).bit_length()) > 1 << count_bits:
+        with pytest.raises(ValueError, match="more rows than codes"):
+            ans.deal(tuple(counts), count_bits)
+        return
+    codes = ans.deal(tuple(int(c) for c in counts), count_bits)
+    dealt = np.bincount([code.row for code in codes], minlength=rows)
+    assert (dealt[:rows] == counts).all()
+    assert [c.position for c in codes if c.row == 0] == list(range(counts[0]))
