@@ -29,6 +29,7 @@ from fewbits.sources import PathLike, Source, open_source
 from fewbits.values.types import dtype_named, from_storage
 
 # Keys of the metadata that make a safetensors file an archive.
+OWN_KEYS = "fewbits."
 VERSION_KEY, CHECKSUM_KEY = "fewbits.version", "fewbits.checksum"
 SOURCE_KEY = "fewbits.header"  # the original header, where it cannot be derived
 METADATA_KEY = "fewbits.metadata"  # "empty": the original had metadata, with nothing in it
@@ -58,7 +59,8 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
         self._threads, self._verify = threads, verify
         try:
             self.container = container.parse(source.read, source.size)
-            self.packed = VERSION_KEY in (self.container.metadata or {})
+            # Any key of ours: damage to one of them must not make frames look like plain tensors.
+            self.packed = any(key.startswith(OWN_KEYS) for key in self.container.metadata or {})
             if self.packed:
                 _check_header(self.container)
         except CorruptError as error:
@@ -76,7 +78,7 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
         found = self.container.metadata
         if found is None or not self.packed:
             return None if found is None else dict(found)
-        own = {key: found[key] for key in found if not key.startswith("fewbits.")}
+        own = {key: found[key] for key in found if not key.startswith(OWN_KEYS)}
         return own if own or found.get(METADATA_KEY) == "empty" else None
 
     def __getitem__(self, name: str) -> PackedTensor | NDArray[Any]:
@@ -202,7 +204,7 @@ def write_archive(
         marks[METADATA_KEY] = "empty"
     if source_header is not None:
         marks[SOURCE_KEY] = source_header
-    clash = [key for key in metadata or {} if key.startswith("fewbits.")]
+    clash = [key for key in metadata or {} if key.startswith(OWN_KEYS)]
     if clash:
         raise ValueError(f"metadata key {clash[0]!r} is the archive's own")
     marks |= metadata or {}
@@ -243,10 +245,9 @@ def _with_checksum(text: bytes) -> bytes:
 def _check_header(found: Container) -> None:
     """The checks of an archive's header (``docs/format.md``, "Archive")."""
     metadata = found.metadata or {}
-    if metadata[VERSION_KEY] != VERSION:
-        raise CorruptError(
-            f"archive version {metadata[VERSION_KEY]!r}; this release reads version {VERSION}"
-        )
+    version = metadata.get(VERSION_KEY)
+    if version != VERSION:
+        raise CorruptError(f"archive version {version!r}; this release reads version {VERSION}")
     blank = _CHECKSUM.sub(rb"\g<1>" + _NO_CHECKSUM.encode() + rb"\g<3>", found.text, count=1)
     if _with_checksum(blank) != found.text:
         raise CorruptError("archive header is damaged (checksum)")
