@@ -248,8 +248,8 @@ def _check_header(found: Container) -> None:
     version = metadata.get(VERSION_KEY)
     if version != VERSION:
         raise CorruptError(f"archive version {version!r}; this release reads version {VERSION}")
-    blank = _CHECKSUM.sub(rb"\g<1>" + _NO_CHECKSUM.encode() + rb"\g<3>", found.text, count=1)
-    if _with_checksum(blank) != found.text:
+    blank, sums = _CHECKSUM.subn(rb"\g<1>" + _NO_CHECKSUM.encode() + rb"\g<3>", found.text, count=1)
+    if not sums or _with_checksum(blank) != found.text:
         raise CorruptError("archive header is damaged (checksum)")
     for entry in found.entries:
         if entry.dtype != "U8" or len(entry.shape) != 1 or entry.start % ALIGNMENT:
