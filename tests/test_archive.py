@@ -23,7 +23,7 @@ def model():
         "a.bias": np.zeros(20, np.float32),
         "step": np.array(7),
         "empty": np.zeros((0, 5), np.float16),
-        "nested/ünïcode \"quoted\"": np.arange(12, dtype=np.uint16).reshape(3, 4),
+        'nested/ünïcode "quoted"': np.arange(12, dtype=np.uint16).reshape(3, 4),
         "complex": (rng.standard_normal(9) + 1j).astype(np.complex64),
         "int4": np.arange(-8, 8).astype(ml_dtypes.int4),
         "names": np.array(["a", "bc"]),
@@ -82,9 +82,9 @@ def test_metadata_keys_of_the_archive_are_refused(tmp_path):
 
 
 def test_names_that_a_safetensors_file_cannot_hold_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="__metadata__"):
+    with pytest.raises(ValueError, match="not a tensor name"):
         fewbits.save({"__metadata__": np.ones(2)}, tmp_path / "m")
-    with pytest.raises(TypeError, match="tensor 'o': .*Python objects"):
+    with pytest.raises(TypeError, match=r"tensor 'o': .*Python objects"):
         fewbits.save({"o": np.array([None])}, tmp_path / "m")
     assert os.listdir(tmp_path) == []
 

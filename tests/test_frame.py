@@ -59,7 +59,7 @@ def of_dtype(dtype, raw):
     """An array of this dtype over raw bytes; 4-bit types keep to their low half."""
     if dtype.name in ("int4", "uint4"):
         return (raw & 15).view(dtype)
-    if dtype == bool:
+    if dtype.name == "bool":
         return (raw & 1).view(bool)
     return raw[: raw.size // dtype.itemsize * dtype.itemsize].view(dtype)
 
@@ -289,7 +289,10 @@ def test_settings_out_of_range_are_refused():
 
 def test_coder_and_settings_are_recorded_in_the_frame():
     array = np.random.default_rng(9).laplace(0, 5, 100_000).astype(np.int8)
-    for codec, coder in ((Lossless(), Coder.RANS), (Lossless(coder="arithmetic"), Coder.ARITHMETIC)):
+    for codec, coder in (
+        (Lossless(), Coder.RANS),
+        (Lossless(coder="arithmetic"), Coder.ARITHMETIC),
+    ):
         plan = PackedTensor.of(fewbits.pack(array, codec)).header.plan
         assert plan.planes[0].coder == coder
         assert plan.planes[0].tables[0].rows == 16

@@ -7,7 +7,7 @@
 (True, True)
 """
 
-from fewbits.archive import Archive, load, open, save  # noqa: A004
+from fewbits.archive import Archive, load, open, save
 from fewbits.errors import CorruptError, FewbitsError
 from fewbits.frame import PackedTensor, pack, unpack, unpack_into
 from fewbits.lossless.choose import Lossless

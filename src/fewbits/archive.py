@@ -136,9 +136,7 @@ def plain_array(data: NDArray[np.uint8], entry: Entry) -> NDArray[Any]:
     return from_storage(data, dtype, prod(entry.shape)).reshape(entry.shape)
 
 
-def open(  # noqa: A001  (the public name is fewbits.open)
-    path: PathLike, *, threads: int | None = None, verify: bool = True
-) -> Archive:
+def open(path: PathLike, *, threads: int | None = None, verify: bool = True) -> Archive:
     """Open a packed or plain safetensors file, local or behind fsspec, and read its header.
 
     ``verify=False`` skips the checksums of decoded tensors. ``CorruptError`` (naming the file) if
@@ -174,6 +172,7 @@ def save(
     The file takes its name when it is complete. ``TypeError`` or ``ValueError`` (naming the tensor)
     for what cannot be packed.
     """
+
     def frames() -> Iterator[Iterable[Any]]:
         for name, tensor in tensors.items():
             try:
@@ -194,7 +193,7 @@ def write_archive(
     metadata: Mapping[str, str] | None,
     source_header: str | None = None,
 ) -> None:
-    """Write an archive: ``frames`` (each in parts) belong to ``names``, the header lists ``listed``.
+    """Write an archive: ``frames``, each in parts, of ``names``; its header lists ``listed``.
 
     The header's place is kept free and filled in last, since it tells where each frame ends.
     """
@@ -287,7 +286,11 @@ def source_container(archive: Archive) -> Container:
         raise CorruptError(f"{archive.path}: kept header: {error}") from None
     for entry, mine in zip(found.in_file_order, plain.values(), strict=False):
         same_type = entry.dtype not in container.DTYPES or entry.dtype == mine.dtype
-        if (entry.name, entry.start, entry.stop) != (mine.name, mine.start, mine.stop) or not same_type:
+        if (entry.name, entry.start, entry.stop) != (
+            mine.name,
+            mine.start,
+            mine.stop,
+        ) or not same_type:
             raise CorruptError(f"{archive.path}: kept header does not describe {mine.name!r}")
     return found
 

@@ -1,7 +1,7 @@
 """The safetensors container: eight bytes of length, a JSON header, then the tensors' bytes.
 
-Only what archives need beyond the ``safetensors`` package: the header's exact text (to restore a file
-byte for byte), the order of its names, and reading a header without the data behind it.
+Only what archives need beyond the ``safetensors`` package: the header's exact text (to restore a
+file byte for byte), the order of its names, and reading a header without the data behind it.
 """
 
 import json

@@ -244,7 +244,7 @@ def _unpack_file(src: str, dst: str, threads: int | None, progress: Progress | N
         for name in (entry.name for entry in original.in_file_order):
             tensor = opened[name]
             assert isinstance(tensor, PackedTensor)
-            file.write(to_storage(tensor.unpack()))
+            file.write(to_storage(tensor.unpack()).data)
             _report(progress, src, name, tensor.nbytes, tensor.packed_bytes)
         return len(opened)
 

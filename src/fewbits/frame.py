@@ -10,7 +10,7 @@ array([[0, 1, 2],
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,14 +29,13 @@ from fewbits.values.types import (
     to_storage,
 )
 
+Array = NDArray[Any]
 Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
 # Reads bytes start..stop of a frame.
 Reader = Callable[[int, int], Buffer]
 
 
-def pack(
-    array: ArrayLike, codec: Lossless | None = None, *, threads: int | None = None
-) -> bytes:
+def pack(array: ArrayLike, codec: Lossless | None = None, *, threads: int | None = None) -> bytes:
     """Pack an array of any shape, order and byte order; the result is bytes that ``unpack`` reads.
 
     The array is not changed. Memory: the frame, plus a copy of the array if it is not contiguous,
@@ -46,7 +45,7 @@ def pack(
 
 
 def pack_parts(
-    array: NDArray, codec: Lossless | None = None, *, threads: int | None = None
+    array: Array, codec: Lossless | None = None, *, threads: int | None = None
 ) -> tuple[bytes, NDArray[np.uint8]]:
     """A frame as header and payload, to be written one after the other without joining them."""
     name = dtype_name(array.dtype)
@@ -65,9 +64,7 @@ def pack_parts(
     return frame_header.to_bytes(header), payload
 
 
-def unpack(
-    frame: Buffer, *, threads: int | None = None, verify: bool = True
-) -> NDArray:
+def unpack(frame: Buffer, *, threads: int | None = None, verify: bool = True) -> Array:
     """Unpack a frame into a new array of the same dtype, shape (C order) and bits.
 
     ``CorruptError`` if the bytes are not a whole, undamaged frame. ``verify=False`` skips the
@@ -77,7 +74,7 @@ def unpack(
 
 
 def unpack_into(
-    frame: Buffer, out: NDArray, *, threads: int | None = None, verify: bool = True
+    frame: Buffer, out: Array, *, threads: int | None = None, verify: bool = True
 ) -> None:
     """Unpack into an array that is there already, without allocating another.
 
@@ -103,7 +100,7 @@ class PackedTensor:
     @classmethod
     def of(cls, frame: Buffer, *, threads: int | None = None, verify: bool = True) -> Self:
         """The tensor in a frame that is in memory; ``CorruptError`` if its header is damaged."""
-        view = memoryview(frame).cast("B")
+        view = memoryview(frame.data if isinstance(frame, np.ndarray) else frame).cast("B")
         header = frame_header.parse(view, len(view))
         if header.frame_bytes != len(view):
             raise CorruptError(f"frame of {header.frame_bytes} bytes in {len(view)} bytes")
@@ -129,12 +126,12 @@ class PackedTensor:
         """Bytes of the frame: header, tables, index and payload."""
         return self.header.frame_bytes
 
-    def unpack(self) -> NDArray:
+    def unpack(self) -> Array:
         """The whole tensor as a new array."""
         data = self._decode(0, self.nbytes)
         return from_storage(data, self.dtype, prod(self.shape)).reshape(self.shape)
 
-    def unpack_into(self, out: NDArray) -> None:
+    def unpack_into(self, out: Array) -> None:
         """Decode into ``out``; see ``fewbits.unpack_into``."""
         if out.dtype != self.dtype or out.shape != self.shape:
             raise ValueError(
@@ -147,28 +144,23 @@ class PackedTensor:
         elif out.size and out.dtype.itemsize:
             self._decode_blocks(0, self.header.blocks, out.reshape(-1).view(np.uint8))
 
-    def __getitem__(self, key: object) -> NDArray:
+    def __getitem__(self, key: Any) -> Array:
         """Elements as NumPy indexes them; a leading slice or integer decodes only what it needs."""
         first, *rest = key if isinstance(key, tuple) else (key,)
-        if not self.shape or isinstance(first, bool) or not isinstance(first, int | slice):
-            return self.unpack()[key]  # type: ignore[index]
-        length = self.shape[0]
-        if isinstance(first, slice):
-            indices = range(*first.indices(length))
-        elif -length <= first < length:
-            indices = range(first % length, first % length + 1)
-        else:
-            raise IndexError(f"index {first} is out of bounds for axis 0 with size {length}")
-        low, high = (min(indices[0], indices[-1]), max(indices[0], indices[-1]) + 1) if indices else (0, 0)
-        part = self._rows(low, high)
-        inside: object = first - low if isinstance(first, int) and first >= 0 else None
-        if isinstance(first, slice):
-            inside = _shifted(indices, low)
-        elif inside is None:
-            inside = 0
-        return part[(inside, *rest)]  # type: ignore[index]
+        if not self.shape or not isinstance(first, int | np.integer | slice) or first is True:
+            return np.asarray(self.unpack()[key])
+        try:
+            rows = range(self.shape[0])[first]
+        except IndexError:
+            raise IndexError(
+                f"index {first} is out of bounds for axis 0 with size {self.shape[0]}"
+            ) from None
+        if isinstance(rows, int):
+            return np.asarray(self._rows(rows, rows + 1)[0, *rest])
+        low, high = (min(rows[0], rows[-1]), max(rows[0], rows[-1]) + 1) if rows else (0, 0)
+        return np.asarray(self._rows(low, high)[:: rows.step, *rest])
 
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> NDArray:
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> Array:
         if copy is False:
             raise ValueError("a packed tensor has no array to share; it must be unpacked")
         return self.unpack().astype(dtype or self.dtype, copy=False)
@@ -184,15 +176,13 @@ class PackedTensor:
             f"{self.packed_bytes} of {self.nbytes} bytes)"
         )
 
-    def _rows(self, low: int, high: int) -> NDArray:
+    def _rows(self, low: int, high: int) -> Array:
         """Rows low..high of the first axis."""
         row = prod(self.shape[1:])
         begin, end = low * row, high * row
         if is_packed4(self.dtype):
             begin -= begin % 2  # the byte that holds it starts one element earlier
-        data = self._decode(
-            storage_bytes(self.dtype, begin), storage_bytes(self.dtype, end)
-        )
+        data = self._decode(storage_bytes(self.dtype, begin), storage_bytes(self.dtype, end))
         flat = from_storage(data, self.dtype, end - begin)[low * row - begin :]
         return flat.reshape(high - low, *self.shape[1:])
 
@@ -223,11 +213,3 @@ class PackedTensor:
         if damaged >= 0:
             where = f"{self.context}: " if self.context else ""
             raise CorruptError(f"{where}block {first + damaged} is damaged")
-
-
-def _shifted(indices: range, low: int) -> slice:
-    """The same positions as a slice of an array that starts at ``low``."""
-    if not indices:
-        return slice(0, 0)
-    stop = indices[-1] - low + (1 if indices.step > 0 else -1)
-    return slice(indices[0] - low, stop if stop >= 0 else None, indices.step)

@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,7 +215,7 @@ class _Cursor:
         self._position += size
         return table
 
-    def array(self, count: int, dtype: type[np.generic]) -> NDArray:
+    def array(self, count: int, dtype: type[np.generic]) -> NDArray[Any]:
         little = np.dtype(dtype).newbyteorder("<")
         return np.frombuffer(self.take(count * little.itemsize), little).astype(dtype)
 

@@ -43,9 +43,7 @@ class MappedFile:
         with path.open("rb") as file:
             self._size = file.seek(0, 2)
             # An empty file cannot be mapped.
-            self._map = (
-                mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self._size else None
-            )
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self._size else None
         self._view: memoryview | None = memoryview(self._map or b"")
 
     @property

@@ -19,7 +19,7 @@ _CODERS = {Coder.RANS: "rANS", Coder.ARITHMETIC: "arithmetic"}
 
 @dataclass(frozen=True)
 class Summary:
-    """One tensor; bits are per element, the entropy is order-0 summed over the planes coded apart."""
+    """One tensor; bits are per element, the entropy is order-0, summed over its planes."""
 
     name: str
     dtype: str
@@ -77,9 +77,7 @@ def codec_name(tensor: PackedTensor) -> str:
     if not header.blocks:
         return "empty"
     modes = header.modes.reshape(header.blocks, -1)
-    planes = [
-        _plane_name(plane, modes[:, index]) for index, plane in enumerate(header.plan.planes)
-    ]
+    planes = [_plane_name(plane, modes[:, index]) for index, plane in enumerate(header.plan.planes)]
     if len(set(planes)) == 1 and planes[0] in ("raw", "constant"):
         return planes[0]
     return _REMAPS[header.plan.remap] + " | ".join(planes)

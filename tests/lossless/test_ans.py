@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import tables_and_values
 
 from fewbits import RangeTable, _kernels, find_table
 from fewbits.lossless import ans
 from fewbits.lossless.histogram import histogram
+from strategies import tables_and_values
 
 SIMD = _kernels.available_simd()
 

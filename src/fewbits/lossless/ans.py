@@ -123,9 +123,7 @@ def encode(values: NDArray[Any], table: RangeTable, verbatim_bits: int = 0) -> b
     )
 
 
-def decode(
-    payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0
-) -> NDArray[np.int64]:
+def decode(payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0) -> NDArray[np.int64]:
     """The ``n`` values of a payload; ``CorruptError`` if it is not one of this table."""
     rows, m = _Rows(table, verbatim_bits), table.count_bits
     start = 4 if rows.spills else 0

@@ -23,7 +23,7 @@ MIN_SAVING = 0.005
 MIN_SAVING_OF_SLOW = 0.01
 # Tensors of fewer values than this try smaller tables, which cost less to store.
 SMALL_TENSOR = 4096
-# From this share of one value on, storing its low byte verbatim may cost more than it saves in time.
+# From this share of one value on, a verbatim low byte may cost more size than it saves time.
 MANY_EQUAL = 0.05
 # The arithmetic coder works value by value; its streams are blocks of this many elements.
 ARITHMETIC_STREAM = 1 << 16
@@ -58,7 +58,7 @@ class Lossless:
 
 @dataclass(frozen=True)
 class Choice:
-    """A plan, the order-0 entropy of the tensor's planes (bits an element), and its price (bits)."""
+    """A plan, the order-0 entropy of its planes (bits an element), and its price (bits)."""
 
     plan: Plan
     entropy_bits: float

@@ -13,8 +13,8 @@ from fewbits import _kernels
 from fewbits.lossless.table import RangeTable
 from fewbits.values.types import NIBBLES, Remap
 
-# A block holds at most this many bytes of the tensor: what one reader must be ready to allocate for
-# one entry of the block index, and what stays in a second-level cache between decoding and checking.
+# A block holds at most this many bytes of the tensor: what a reader must be ready to allocate for
+# one entry of the block index, and what a second-level cache holds between decoding and checking.
 MAX_BLOCK_BYTES = 1 << 20
 BLOCK_BYTES = 1 << 19
 MAX_BLOCK_ELEMENTS = 1 << 18
@@ -62,9 +62,7 @@ class Plane:
     def kernel(self) -> "_kernels.Plane":
         """This plane as the kernels take it; ``ValueError`` if its parts do not suit each other."""
         tables = [table.kernel for table in self.tables]
-        return _kernels.Plane(
-            self.bytes_, self.offset, int(self.coder), self.verbatim_bits, tables
-        )
+        return _kernels.Plane(self.bytes_, self.offset, int(self.coder), self.verbatim_bits, tables)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Values: what a tensor's elements are before they are coded."""

@@ -1,8 +1,8 @@
 """Element types: how a tensor's elements become values that range tables can hold.
 
-A *layout* says how many bytes an element has, which remaps are worth trying, and into which fields
-(planes) it is cut. Types with a layout of their own are listed in ``LAYOUTS``; every other NumPy type
-that holds plain bytes is packed byte by byte.
+A *layout* says how many bytes an element has, which remaps are worth trying, and into which
+fields (planes) it is cut. Types with a layout of their own are in ``LAYOUTS``; every other NumPy
+type that holds plain bytes is packed byte by byte.
 
 >>> layout_of(np.dtype("float32")).planes
 ((2, 2), (1, 1), (1, 0))
@@ -11,6 +11,7 @@ that holds plain bytes is packed byte by byte.
 import ast
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -30,7 +31,7 @@ class Remap(IntEnum):
 
 @dataclass(frozen=True)
 class Layout:
-    """How elements of one type are cut: ``planes`` are (bytes, offset in bytes), top field first."""
+    """How elements of a type are cut: ``planes`` are (bytes, offset in bytes), top field first."""
 
     element_bytes: int
     remaps: tuple[Remap, ...]
@@ -103,9 +104,8 @@ def dtype_named(name: str) -> np.dtype:
     if name in LAYOUTS:
         return np.dtype(getattr(ml_dtypes, name, None) or name)
     try:
-        dtype = np.lib.format.descr_to_dtype(
-            ast.literal_eval(name) if name.startswith("[") else name
-        )
+        descr: Any = ast.literal_eval(name) if name.startswith("[") else name
+        dtype = np.lib.format.descr_to_dtype(descr)
     except (TypeError, ValueError, SyntaxError, KeyError, MemoryError, RecursionError):
         raise ValueError(f"unknown dtype {name[:40]!r}") from None
     if dtype.hasobject or dtype_name(dtype) != name:
@@ -123,7 +123,7 @@ def storage_bytes(dtype: np.dtype, elements: int) -> int:
     return (elements + 1) // 2 if is_packed4(dtype) else elements * dtype.itemsize
 
 
-def to_storage(array: NDArray) -> NDArray[np.uint8]:
+def to_storage(array: NDArray[Any]) -> NDArray[np.uint8]:
     """The bytes that a frame codes: C order, little-endian, 4-bit elements two a byte, low first.
 
     A view where the array already lies that way, else a copy; the array itself is never changed.
@@ -133,13 +133,13 @@ def to_storage(array: NDArray) -> NDArray[np.uint8]:
         nibbles = flat.view(np.uint8) & 15
         if nibbles.size % 2:
             nibbles = np.append(nibbles, np.uint8(0))
-        return nibbles[::2] | nibbles[1::2] << 4
+        return (nibbles[::2] | nibbles[1::2] << 4).astype(np.uint8, copy=False)
     if not flat.dtype.isnative and flat.dtype.name in LAYOUTS:
         flat = flat.byteswap()
     return flat.view(np.uint8) if flat.size else np.empty(0, np.uint8)
 
 
-def from_storage(data: NDArray[np.uint8], dtype: np.dtype, elements: int) -> NDArray:
+def from_storage(data: NDArray[np.uint8], dtype: np.dtype, elements: int) -> NDArray[Any]:
     """A flat array from stored bytes; shares their memory where it can."""
     if is_packed4(dtype):
         nibbles = np.empty((data.size, 2), np.uint8)
