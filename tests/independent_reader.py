@@ -9,19 +9,10 @@ import json
 import math
 import re
 import struct
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Tensor = tuple[str, tuple[int, ...], bytes]
-Planes = list[list[int]]
 
-DTYPE_BITS = {
-    "bool": 8, "int4": 4, "uint4": 4, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16,
-    "int32": 32, "uint32": 32, "int64": 64, "uint64": 64, "float8_e3m4": 8, "float8_e4m3": 8,
-    "float8_e4m3b11fnuz": 8, "float8_e4m3fn": 8, "float8_e4m3fnuz": 8, "float8_e5m2": 8,
-    "float8_e5m2fnuz": 8, "float8_e8m0fnu": 8, "bfloat16": 16, "float16": 16, "float32": 32,
-    "float64": 64, "complex64": 64, "complex128": 128,
-}  # fmt: skip
 SAFETENSORS = {
     "BOOL": "bool", "I8": "int8", "U8": "uint8", "I16": "int16", "U16": "uint16", "I32": "int32",
     "U32": "uint32", "I64": "int64", "U64": "uint64", "F16": "float16", "BF16": "bfloat16",
@@ -29,6 +20,8 @@ SAFETENSORS = {
     "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
     "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }  # fmt: skip
+OTHERS = "int4 uint4 float8_e3m4 float8_e4m3 float8_e4m3b11fnuz complex128"
+DTYPES = {*SAFETENSORS.values(), *OTHERS.split()}
 MASK64 = 2**64 - 1
 P1, P2, P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
 P4, P5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
@@ -44,32 +37,26 @@ def need(condition: object, why: str) -> None:
         raise Refused(why)
 
 
-def rotl(x: int, bits: int) -> int:
-    """Rotate 64 bits to the left."""
-    return (x << bits | x >> (64 - bits)) & MASK64
-
-
-def xxh64_round(acc: int, lane: int) -> int:
-    """One step of XXH64."""
-    return rotl((acc + lane * P2) & MASK64, 31) * P1 & MASK64
-
-
 def xxh64(data: bytes) -> int:
     """XXH64 with seed 0."""
-    whole = len(data) - len(data) % 32
-    h = P5
+
+    def rotl(x: int, bits: int) -> int:
+        return (x << bits | (x & MASK64) >> (64 - bits)) & MASK64
+
+    def mix(acc: int, lane: int) -> int:
+        return rotl((acc + lane * P2) & MASK64, 31) * P1 & MASK64
+
+    whole, h = len(data) - len(data) % 32, P5
     if whole:
-        a, b, c, d = (P1 + P2) & MASK64, P2, 0, -P1 & MASK64
-        for w, x, y, z in struct.iter_unpack("<4Q", data[:whole]):
-            a, b = xxh64_round(a, w), xxh64_round(b, x)
-            c, d = xxh64_round(c, y), xxh64_round(d, z)
-        h = (rotl(a, 1) + rotl(b, 7) + rotl(c, 12) + rotl(d, 18)) & MASK64
-        for acc in (a, b, c, d):
-            h = ((h ^ xxh64_round(0, acc)) * P1 + P4) & MASK64
-    h = (h + len(data)) & MASK64
-    tail = data[whole:]
+        accs = [(P1 + P2) & MASK64, P2, 0, -P1 & MASK64]
+        for lanes in struct.iter_unpack("<4Q", data[:whole]):
+            accs = [mix(acc, lane) for acc, lane in zip(accs, lanes, strict=True)]
+        h = sum(rotl(acc, bits) for acc, bits in zip(accs, (1, 7, 12, 18), strict=True))
+        for acc in accs:
+            h = ((h ^ mix(0, acc)) * P1 + P4) & MASK64
+    h, tail = (h + len(data)) & MASK64, data[whole:]
     while len(tail) >= 8:
-        h ^= xxh64_round(0, int.from_bytes(tail[:8], "little"))
+        h ^= mix(0, int.from_bytes(tail[:8], "little"))
         h, tail = (rotl(h, 27) * P1 + P4) & MASK64, tail[8:]
     if len(tail) >= 4:
         h ^= int.from_bytes(tail[:4], "little") * P1 & MASK64
@@ -82,200 +69,166 @@ def xxh64(data: bytes) -> int:
 
 
 class Bits:
-    """Reads bits from bytes, from the least or the most significant end of each."""
+    """Takes bits from the least significant end of each byte on ("little"), or the most ("big").
 
-    def __init__(self, data: bytes, msb_first: bool = False, endless: bool = False) -> None:
+    An unsigned integer of k bytes is thus the next 8·k bits of a "little" stream.
+    """
+
+    def __init__(self, data: bytes, order: Any = "little", endless: bool = False) -> None:
         """Start at the first bit; an endless stream goes on with zeros."""
-        self.data, self.msb_first, self.endless, self.taken = data, msb_first, endless, 0
+        self.data, self.order, self.endless, self.taken = data, order, endless, 0
 
     def take(self, count: int) -> int:
-        """The next bits as a number, the first one at the end that the stream starts from."""
+        """The next bits, as a number."""
         first, end = self.taken // 8, self.taken + count
-        need(self.endless or end <= 8 * len(self.data), "a bit stream runs out")
-        size = (end + 7) // 8 - first
-        chunk = self.data[first : first + size].ljust(size, b"\0")
-        skip, self.taken = self.taken % 8, end
-        if self.msb_first:
-            return int.from_bytes(chunk, "big") >> (-end % 8) & ((1 << count) - 1)
-        return int.from_bytes(chunk, "little") >> skip & ((1 << count) - 1)
+        need(self.endless or end <= 8 * len(self.data), "the data is cut off")
+        chunk = self.data[first : (end + 7) // 8].ljust((end + 7) // 8 - first, b"\0")
+        drop = self.taken % 8 if self.order == "little" else -end % 8
+        self.taken = end
+        return int.from_bytes(chunk, self.order) >> drop & ((1 << count) - 1)
 
-    def finish(self, unit: int) -> None:
-        """Refuse whole units of bytes left over, and padding that is not zero."""
-        need(len(self.data) == -(-self.taken // (8 * unit)) * unit, "a bit stream is too long")
-        need(self.take(8 * len(self.data) - self.taken) == 0, "padding is not zero")
+    def raw(self, size: int) -> bytes:
+        """The next bytes, in the order of the data."""
+        return self.take(8 * size).to_bytes(size, self.order)
 
+    def left(self) -> int:
+        """The whole bytes not taken yet."""
+        return len(self.data) - (self.taken + 7) // 8
 
-class Cursor:
-    """Reads fields one after the other, refusing to go beyond the end."""
-
-    def __init__(self, data: bytes, at: int = 0) -> None:
-        """Start at an offset."""
-        self.data, self.at = data, at
-
-    def take(self, size: int) -> bytes:
-        """The next bytes."""
-        need(size <= len(self.data) - self.at, "the data is cut off")
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def uint(self, size: int) -> int:
-        """The next unsigned integer of that many bytes."""
-        return int.from_bytes(self.take(size), "little")
-
-    def uints(self, code: str, count: int) -> list[int]:
-        """As many integers as told, of a type of struct's."""
-        return list(struct.unpack(f"<{count}{code}", self.take(struct.calcsize(code) * count)))
+    def pad(self, unit: int) -> None:
+        """Go on to a multiple of that many bytes, over zeros only."""
+        need(self.take(-self.taken % (8 * unit)) == 0, "padding is not zero")
 
     def varint(self) -> int:
         """The next varint."""
         value = 0
         for i in range(10):
-            byte = self.uint(1)
+            byte = self.take(8)
             value |= (byte & 127) << (7 * i)
             if byte < 128:
-                need(value <= MASK64, "a varint is beyond 64 bits")
                 return value
         raise Refused("a varint is too long")
 
 
-@dataclass
-class Table:
-    """A range table, and for rANS the row and the position of each code."""
+class Table(NamedTuple):
+    """A range table; codes has the row and the position of each of rANS's codes."""
 
-    width: int
     m: int
     start: list[int]
     length: list[int]
     count: list[int]
-    row: list[int] = field(default_factory=list)
-    position: list[int] = field(default_factory=list)
+    codes: list[tuple[int, int]]
 
 
-@dataclass
-class Plane:
-    """What a frame's header says about a plane; bits are those of a value."""
+class Plane(NamedTuple):
+    """What a frame's header says about a plane."""
 
     size: int
     offset: int
     coder: int
     verbatim: int
-    bits: int
     tables: list[Table]
 
 
-def read_table(cursor: Cursor) -> Table:
+def read_table(bits: Bits, width: int) -> Table:
     """Read a range table and check it as it stands."""
-    w, m, rows = cursor.uint(1), cursor.uint(1), cursor.uint(2) + 1
-    need(1 <= w <= 16 and 1 <= m <= 16, "a range table has bad widths")
-    bits = Bits(cursor.take((rows * (w + 5 + m + 1) + 7) // 8))
+    w, m, rows = bits.take(8), bits.take(8), bits.take(16) + 1
+    need(w == width and 1 <= m <= 16, "a range table has bad widths")
     fields = [(bits.take(w), bits.take(5), bits.take(m + 1)) for _ in range(rows)]
-    bits.finish(1)
+    bits.pad(1)
     start, length, count = ([f[i] for f in fields] for i in range(3))
     for own, following, size in zip(start, [*start[1:], 1 << w], length, strict=True):
         need(own < following, "starts do not ascend")
         need(size <= (following - 1 - own).bit_length(), "a length is too large")
     need(sum(count) in (1 << m, (1 << m) - 1), "counts have a wrong sum")
-    return Table(w, m, start, length, count)
+    return Table(m, start, length, count, [])
 
 
 def prepare_rans(table: Table, verbatim: int) -> None:
-    """Check a table for rANS and give each code its row and position."""
+    """Check a table for rANS, complete its counts, and give each code its row and position."""
     m, rows = table.m, len(table.count)
     buckets = max(16, 1 << (rows - 1).bit_length())
     need(1 << m >= buckets, "too few codes for rANS")
-    need(not verbatim or max(table.length) - 8 <= 16 - m, "verbatim bits and spill")
+    need(not verbatim or max(table.length) - 8 <= 16 - m, "rows have both verbatim bits and spill")
     if sum(table.count) < 1 << m:
         table.count[max(r for r in range(rows) if table.count[r])] += 1
     left, size = table.count + [0] * (buckets - rows), (1 << m) // buckets
     small = [b for b in range(buckets) if left[b] < size]
     large = [b for b in range(buckets) if left[b] > size]
-    owners = [(size, b, b) for b in range(buckets)]
+    owners = [[b] * size for b in range(buckets)]
     while small:
         b, d = small.pop(), large[-1]
-        owners[b] = (left[b], b, d)
+        owners[b] = [b] * left[b] + [d] * (size - left[b])
         left[d] -= size - left[b]
         if left[d] <= size:
             large.pop()
-            if left[d] < size:
-                small.append(d)
-    for own, b, d in owners:
-        table.row += [b] * own + [d] * (size - own)
+        if left[d] < size:
+            small.append(d)
     seen = [0] * buckets
-    for r in table.row:
-        table.position.append(seen[r])
+    for r in (r for owner in owners for r in owner):
+        table.codes.append((r, seen[r]))
         seen[r] += 1
 
 
-def read_plane(cursor: Cursor, element: int) -> Plane:
+def read_plane(bits: Bits, element: int) -> Plane:
     """Read a plane's description and check it."""
-    size, offset, coder, verbatim, tables = cursor.take(5)
+    size, offset, coder, verbatim, tables = bits.raw(5)
     need(size <= 2 and coder <= 2, "a plane has an unknown size or coder")
     need(size or element == 1, "a nibble plane needs elements of one byte")
     need(verbatim == 0 or (verbatim == 8 and coder == 1), "bad verbatim bits")
     need((tables == 0) == (coder == 0) and tables <= 253, "bad number of tables")
-    plane = Plane(size, offset, coder, verbatim, 8 * size or 4, [])
+    plane = Plane(size, offset, coder, verbatim, [])
     for _ in range(tables):
-        table = read_table(cursor)
-        need(table.width == plane.bits, "a table is for other values")
-        need(coder != 2 or table.m <= 14, "too many count bits for the arithmetic coder")
+        plane.tables.append(read_table(bits, 8 * size or 4))
+        need(coder != 2 or plane.tables[-1].m <= 14, "too many count bits")
         if coder == 1:
-            prepare_rans(table, verbatim)
-        plane.tables.append(table)
+            prepare_rans(plane.tables[-1], verbatim)
     return plane
 
 
 def decode_rans(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
-    """Decode the payload of a plane that rANS wrote."""
-    m, mask, v, values = table.m, (1 << table.m) - 1, plane.verbatim, (1 << plane.bits) - 1
+    """Decode a plane that rANS wrote."""
+    m, v = table.m, plane.verbatim
     rest = [max(0, length - v) for length in table.length]
-    state = [min(r, 16 - m) for r in rest]
-    spill = [r - s for r, s in zip(rest, state, strict=True)]
+    spill = [max(0, r - (16 - m)) for r in rest]
+    bits = Bits(data)
     spills = any(s and c for s, c in zip(spill, table.count, strict=True))
-    cursor = Cursor(data)
-    spill_size = cursor.uint(4) if spills else 0
+    spill_size = bits.take(32) if spills else 0
     lanes = min(128, 1 << max(1, n // 2048).bit_length() - 1)
-    states = cursor.uints("I", lanes)
-    verbatim = cursor.take(n) if v else b""
-    spilled = Bits(cursor.take(spill_size))
-    need((len(data) - cursor.at) % 2 == 0, "half a word")
-    words = cursor.uints("H", (len(data) - cursor.at) // 2)
-    at, out = 0, []
+    states = [bits.take(32) for _ in range(lanes)]
+    verbatim, spilled = Bits(bits.raw(n if v else 0)), Bits(bits.raw(spill_size))
+    out = []
     for i in range(n):
         x = states[i % lanes]
-        r, p = table.row[x & mask], table.position[x & mask]
-        x = table.count[r] * (x >> m) + p
-        offset = x & ((1 << state[r]) - 1)
-        x >>= state[r]
-        if v:
-            offset = offset << 8 | verbatim[i]
-        if spill[r]:
-            offset = offset << spill[r] | spilled.take(spill[r])
-        out.append(table.start[r] + offset & values)
-        if x < 1 << 16:
-            need(at < len(words), "words run out")
-            x, at = x << 16 | words[at], at + 1
-        states[i % lanes] = x
-    spilled.finish(1)
-    need(at == len(words) and all(x == 1 << 16 for x in states), "rANS does not end well")
+        r, position = table.codes[x % (1 << m)]
+        x = table.count[r] * (x >> m) + position
+        in_state = rest[r] - spill[r]
+        offset = (x % (1 << in_state) << v | verbatim.take(v)) << spill[r] | spilled.take(spill[r])
+        out.append((table.start[r] + offset) % (1 << (8 * plane.size or 4)))
+        x >>= in_state
+        states[i % lanes] = x << 16 | bits.take(16) if x < 1 << 16 else x
+    spilled.pad(1)
+    need(bits.left() == spilled.left() == 0, "words or spill bits are left over")
+    need(all(x == 1 << 16 for x in states), "a lane ends in a wrong state")
     return out
 
 
-def decode_arithmetic(data: bytes, table: Table, n: int) -> list[int]:
-    """Decode the payload of a plane that the arithmetic coder wrote."""
-    cursor = Cursor(data)
-    symbols = Bits(cursor.take(cursor.uint(4)), msb_first=True, endless=True)
-    offsets = Bits(cursor.take(len(data) - cursor.at), msb_first=True)
-    m, rows, ends = table.m, range(len(table.start)), [*table.start[1:], 1 << table.width]
-    low = [sum(table.count[:r]) for r in rows]
-    hi, lo, code, out = 0xFFFF, 0, symbols.take(16), []
+def decode_arithmetic(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
+    """Decode a plane that the arithmetic coder wrote."""
+    bits = Bits(data)
+    symbols = Bits(bits.raw(bits.take(32)), "big", endless=True)
+    offsets = Bits(bits.raw(bits.left()), "big")
+    m, rows, out = table.m, range(len(table.start)), []
+    low = [sum(table.count[:r]) for r in range(len(rows) + 1)]
+    ends = [*table.start[1:], 1 << (8 * plane.size or 4)]
+    hi, lo, code = 0xFFFF, 0, symbols.take(16)
     for _ in range(n):
         span = hi - lo + 1
-        r = next((r for r in rows if code - lo < span * (low[r] + table.count[r]) >> m), -1)
+        r = next((r for r in rows if code - lo < span * low[r + 1] >> m), -1)
         need(r >= 0, "a code belongs to no row")
         out.append(table.start[r] + offsets.take(table.length[r]))
         need(out[-1] < ends[r], "a value is not its row's")
-        hi = lo + (span * (low[r] + table.count[r]) >> m) - 1
-        lo += span * low[r] >> m
+        lo, hi = lo + (span * low[r] >> m), lo + (span * low[r + 1] >> m) - 1
         while True:
             if (hi ^ lo) & 0x8000:
                 if not (lo & 0x4000 and not hi & 0x4000):
@@ -284,101 +237,92 @@ def decode_arithmetic(data: bytes, table: Table, n: int) -> list[int]:
             hi, lo = hi << 1 & 0xFFFF | 1, lo << 1 & 0xFFFF
             code = code << 1 & 0xFFFF | symbols.take(1)
     need(code == (0x4000 if lo < 0x4000 else 0x8000), "the symbol stream ends badly")
-    symbols.taken -= 14  # the 16 bits of CODE follow the u shifted out; the stream has u + 2
-    symbols.finish(4)
-    offsets.finish(4)
+    symbols.taken -= 14  # u bits were shifted out and CODE has 16 more; the stream has u + 2
+    for stream in (symbols, offsets):
+        stream.pad(4)
+        need(8 * len(stream.data) == stream.taken, "a stream has a wrong size")
     return out
 
 
 def decode_plane(data: bytes, plane: Plane, mode: int, n: int) -> list[int]:
-    """Decode a plane of n elements; a nibble plane gives two values for each."""
-    values = n if plane.size else 2 * n
-    if mode >= 2:
-        need(mode - 2 < len(plane.tables), "a mode without a table")
-        table = plane.tables[mode - 2]
-        if plane.coder == 1:
-            return decode_rans(data, table, values, plane)
-        return decode_arithmetic(data, table, values)
-    size = max(plane.size, 1)
-    need(len(data) == (size if mode else size * n), "a plain plane has a wrong length")
-    if mode:
-        value = int.from_bytes(data, "little")
-        need(value < 1 << plane.bits, "a constant is too large")
-        return [value] * values
+    """Decode a plane of n elements; nibbles are put together to bytes."""
+    size = plane.size or 1
+    if mode < 2:
+        need(len(data) == size * (n if mode == 0 else 1), "a plain plane has a wrong length")
+        values = [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
+        need(mode == 0 or plane.size or values[0] < 16, "a constant is not a nibble")
+        return values if mode == 0 else [values[0] * (1 if plane.size else 17)] * n
+    need(mode - 2 < len(plane.tables), "a mode without a table")
+    decode = decode_rans if plane.coder == 1 else decode_arithmetic
+    values = decode(data, plane.tables[mode - 2], n if plane.size else 2 * n, plane)
     if plane.size == 0:
-        return [half for byte in data for half in (byte & 15, byte >> 4)]
-    return Cursor(data).uints("BH"[size - 1], n)
+        values = [a | b << 4 for a, b in zip(values[::2], values[1::2], strict=True)]
+    return values
 
 
-def join(planes: list[Plane], values: Planes, n: int, element: int, remap: int) -> bytes:
-    """Put a block's planes together and undo the remap."""
-    bits, elements = 8 * element, [0] * n
-    for plane, column in zip(planes, values, strict=True):
-        if plane.size == 0:
-            column = [a | b << 4 for a, b in zip(column[::2], column[1::2], strict=True)]
-        elements = [x | v << 8 * plane.offset for x, v in zip(elements, column, strict=True)]
-    mask = (1 << bits) - 1
-    if remap == 1:
-        elements = [x >> 1 ^ (-(x & 1) & mask) for x in elements]
-    elif remap == 2:
-        elements = [x >> 1 | (x & 1) << (bits - 1) for x in elements]
-    return b"".join([x.to_bytes(element, "little") for x in elements])
+def undo_remap(x: int, remap: int, bits: int) -> int:
+    """The original of a stored element."""
+    low = x & 1
+    return [x, x >> 1 ^ (-low & ((1 << bits) - 1)), x >> 1 | low << (bits - 1)][remap]
 
 
-def frame_header(data: bytes) -> tuple[Cursor, int]:
-    """Check the fixed part of a header; a cursor behind it that ends with it, and the size."""
-    need(data[:4] == b"FEWB" and data[4:5] == b"\1", "not a frame of version 1")
-    need(len(data) >= 64, "the data is cut off")
+def frame_header(data: bytes) -> tuple[Bits, int]:
+    """Check the fixed part of a header; what follows it in the header, and the frame's size."""
+    need(len(data) >= 64 and data[:5] == b"FEWB\1", "not a frame of version 1")
     header, _, size, checksum = struct.unpack_from("<IfQQ", data, 8)
-    need(header % 64 == 0 and 64 <= header <= len(data), "a bad header size")
-    need(header <= size <= len(data), "a bad frame size")
+    need(header % 64 == 0 and 64 <= header <= size <= len(data), "bad sizes")
     need(xxh64(data[:24] + bytes(8) + data[32:header]) == checksum, "the header is damaged")
-    return Cursor(data[:header], 32), size
+    return Bits(data[32:header]), size
 
 
-def read_sized_frame(data: bytes) -> tuple[Tensor, int]:
+def start_of_frame(data: bytes) -> tuple[Tensor, int]:
     """Decode the frame at the start of the data; the tensor and the frame's size."""
-    cursor, frame_size = frame_header(data)
+    bits, frame_size = frame_header(data)
     remap, element, plane_count = data[5:8]
     need(remap <= 2 and element in (1, 2, 4, 8) and plane_count, "a bad header")
-    name = cursor.take(cursor.uint(2)).decode("latin-1")
-    need(name in DTYPE_BITS, f"unsupported dtype {name!r}")
-    shape = tuple(cursor.varint() for _ in range(cursor.uint(1)))
-    block = cursor.varint()
+    name = bits.raw(bits.take(16)).decode("latin-1")
+    need(name in DTYPES, f"unsupported dtype {name!r}")
+    shape = tuple(bits.varint() for _ in range(bits.take(8)))
+    block = bits.varint()
     need(1 <= element * block <= 1 << 20, "a bad block size")
-    planes = [read_plane(cursor, element) for _ in range(plane_count)]
-    covered = [p.offset + i for p in planes for i in range(max(p.size, 1))]
+    planes = [read_plane(bits, element) for _ in range(plane_count)]
+    covered = [p.offset + i for p in planes for i in range(p.size or 1)]
     need(sorted(covered) == list(range(element)), "planes do not cover the element")
-    total = (math.prod(shape) * DTYPE_BITS[name] + 7) // 8
+    width = int((re.findall(r"\d+", name) or [8])[0])
+    total = (math.prod(shape) * width + 7) // 8
     need(total < 2**63 and total % element == 0, "a bad tensor size")
     blocks = -(-total // (element * block))
-    modes = cursor.take(blocks * plane_count)
-    lengths = cursor.uints("I", blocks * plane_count)
-    checksums = cursor.uints("Q", blocks)
-    header = len(cursor.data)
-    need(not any(cursor.take(header - cursor.at)), "header padding is not zero")
-    need(header + sum(lengths) == frame_size, "payload lengths do not add up")
-    payload, out = Cursor(data, header), []
-    for k in range(blocks):
-        n = min(block, total // element - k * block)
-        values = []
-        for i, plane in enumerate(planes, k * plane_count):
-            values.append(decode_plane(payload.take(lengths[i]), plane, modes[i], n))
-        out.append(join(planes, values, n, element, remap))
-        need(xxh64(out[-1]) == checksums[k], "a block is damaged")
-    tensor = b"".join(out)
-    odd = DTYPE_BITS[name] == 4 and math.prod(shape) % 2
-    need(not odd or tensor[-1] < 16, "the half behind the last value is not zero")
+    modes = Bits(bits.raw(blocks * plane_count))
+    lengths = Bits(bits.raw(4 * blocks * plane_count))
+    checksums = Bits(bits.raw(8 * blocks))
+    need(bits.take(8 * bits.left()) == 0, "header padding is not zero")
+    payload, tensor = Bits(data[32 + len(bits.data) : frame_size]), b""
+    for at in range(0, total // element, block):
+        n = min(block, total // element - at)
+        elements = [0] * n
+        for plane in planes:
+            values = decode_plane(payload.raw(lengths.take(32)), plane, modes.take(8), n)
+            shift = 8 * plane.offset
+            elements = [x | v << shift for x, v in zip(elements, values, strict=True)]
+        originals = (undo_remap(x, remap, 8 * element) for x in elements)
+        raw = b"".join([y.to_bytes(element, "little") for y in originals])
+        need(xxh64(raw) == checksums.take(64), "a block is damaged")
+        tensor += raw
+    need(payload.left() == 0, "payload lengths do not add up")
+    odd_nibble = width == 4 and math.prod(shape) % 2
+    need(not odd_nibble or tensor[-1] < 16, "the half behind the last value is not zero")
     return (name, shape, tensor), frame_size
 
 
 def read_frame(data: bytes) -> Tensor:
     """The dtype's name, the shape and the bytes of the tensor in a frame."""
-    return read_sized_frame(data)[0]
+    tensor, size = start_of_frame(data)
+    need(size == len(data), "something follows the frame")
+    return tensor
 
 
-def parse_json(text: bytes) -> dict[str, Any]:
-    """A safetensors header as a dict, refusing repeated names."""
+def parse_json(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """The entries and the metadata of a safetensors header, refusing repeated names."""
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         need(len(dict(items)) == len(items), "a name stands twice")
@@ -386,102 +330,82 @@ def parse_json(text: bytes) -> dict[str, Any]:
 
     try:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=pairs)
-    except (ValueError, RecursionError) as error:
-        raise Refused("the header is not JSON") from error
-    need(isinstance(header, dict), "the header is not an object")
-    metadata = header.get("__metadata__", {})
-    need(isinstance(metadata, dict), "the metadata is not an object")
-    need(all(isinstance(v, str) for v in metadata.values()), "metadata is not text")
-    return header
+        metadata = header.pop("__metadata__", None) or {}
+        need(all(isinstance(v, str) for v in metadata.values()), "metadata is not text")
+        for entry in header.values():
+            numbers = [*entry["shape"], *entry["data_offsets"]]
+            need(all(type(x) is int and x >= 0 for x in numbers), "a bad number")
+            need(len(entry["data_offsets"]) == 2 and entry["dtype"] + "", "a bad entry")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Refused("the header is not that of a safetensors file") from error
+    return header, metadata
 
 
-def laid_out(header: dict[str, Any], size: int) -> list[str]:
-    """The names in the order of their data, which must fill that many bytes without holes."""
-    spans = []
-    for name, entry in header.items():
-        if name != "__metadata__":
-            need(isinstance(entry, dict), "an entry is not an object")
-            need(entry.keys() == {"dtype", "shape", "data_offsets"}, "an entry has other keys")
-            numbers, offsets = entry["shape"], entry["data_offsets"]
-            need(isinstance(numbers, list) and isinstance(offsets, list), "a list is missing")
-            need(all(type(x) is int and x >= 0 for x in numbers + offsets), "a bad number")
-            need(len(offsets) == 2 and isinstance(entry["dtype"], str), "a bad entry")
-            spans.append((*offsets, name))
-    at = 0
-    for begin, end, _ in sorted(spans):
-        need(begin == at <= end, "tensors overlap or leave a hole")
-        at = end
-    need(at == size, "tensors do not fill the file")
-    return [name for _, _, name in sorted(spans)]
-
-
-def open_archive(data: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Check an archive; its header, and its tensors in the order of their data."""
-    cursor = Cursor(data)
-    text = cursor.take(cursor.uint(8))
-    header = parse_json(text)
-    metadata = header.get("__metadata__", {})
+def open_archive(data: bytes) -> tuple[list[str], dict[str, str], dict[str, Tensor]]:
+    """Check an archive; the names in order, the metadata, and the tensors as their data lie."""
+    bits = Bits(data[:8])
+    base = 8 + bits.take(64)
+    need(base <= len(data), "the header is cut off")
+    text = data[8:base]
+    header, metadata = parse_json(text)
     need(metadata.get("fewbits.version") == "1", "not an archive of version 1")
-    places = list(re.finditer(rb'(?<!\\)"fewbits\.checksum"\s*:\s*"([0-9a-f]{16})"', text))
-    need(len(places) == 1, "the archive's checksum is missing")
-    a, b = places[0].span(1)
+    found = re.search(rb'(?<!\\)"fewbits\.checksum"\s*:\s*"([0-9a-f]{16})"', text)
+    need(found, "the archive's checksum is missing")
+    a, b = found.span(1) if found else (0, 0)
     wanted = f"{xxh64(text[:a] + b'0' * 16 + text[b:]):016x}"
     need(metadata.get("fewbits.checksum") == wanted, "the archive's header is damaged")
-    tensors = {}
-    for name in laid_out(header, len(data) - cursor.at):
-        entry = header[name]
-        begin, end = (cursor.at + offset for offset in entry["data_offsets"])
+    tensors, at = {}, base
+    for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = (base + offset for offset in entry["data_offsets"])
+        need(begin == at <= end, "tensors overlap or leave a hole")
         need(entry["dtype"] == "U8" and entry["shape"] == [end - begin], "not a U8 vector")
-        need(begin % 64 == 0 == end % 64, "a frame is not at a multiple of 64")
-        tensors[name], size = read_sized_frame(data[begin:end])
-        padding = data[begin + size : end]
+        need(begin % 64 == 0, "a frame is not at a multiple of 64")
+        tensors[name], size = start_of_frame(data[begin:end])
+        padding, at = data[begin + size : end], end
         need(len(padding) < 64 and not any(padding), "a frame does not fill its entry")
-    return header, tensors
+    need(at == len(data), "tensors do not fill the file")
+    return list(header), metadata, tensors
 
 
 def read_archive(data: bytes) -> dict[str, Tensor]:
     """The tensors of an archive by name, in the order of its header."""
-    header, tensors = open_archive(data)
-    return {name: tensors[name] for name in header if name != "__metadata__"}
+    names, _, tensors = open_archive(data)
+    return {name: tensors[name] for name in names}
 
 
 def check_original(text: bytes, tensors: dict[str, Tensor]) -> None:
     """Refuse an original header that does not agree with the frames."""
-    header = parse_json(text)
-    header.pop("__metadata__", None)
-    laid_out(header, sum(len(raw) for _, _, raw in tensors.values()))
+    header, _ = parse_json(text)
     need(header.keys() == tensors.keys(), "names do not agree with the frames")
     at = 0
     for name, (dtype, shape, raw) in tensors.items():
         entry = header[name]
         need(entry["data_offsets"] == [at, at + len(raw)], "sizes do not agree with the frames")
         at += len(raw)
-        known = (SAFETENSORS.get(entry["dtype"]), tuple(entry["shape"]))
-        need(known == (dtype, shape) or (not known[0] and dtype == "uint8"), "types do not agree")
+        if entry["dtype"] in SAFETENSORS:
+            known = (SAFETENSORS[entry["dtype"]], tuple(entry["shape"]))
+            need(known == (dtype, shape), "a type or shape does not agree with the frame")
+        else:
+            need(dtype == "uint8", "a type that NumPy does not know is not a frame of bytes")
 
 
 def restore(data: bytes) -> bytes:
     """The safetensors file that an archive was made from."""
-    header, tensors = open_archive(data)
-    metadata = header["__metadata__"]
+    names, metadata, tensors = open_archive(data)
     if "fewbits.header" in metadata:
         text = metadata["fewbits.header"].encode("utf-8", "surrogatepass")
         check_original(text, tensors)
     else:
-        names = {dtype: name for name, dtype in SAFETENSORS.items()}
-        spans, at = {}, 0
-        for name, (_, _, raw) in tensors.items():
-            spans[name] = [at, at + len(raw)]
+        codes, at, entries = {v: k for k, v in SAFETENSORS.items()}, 0, {}
+        for name, (dtype, shape, raw) in tensors.items():
+            need(dtype in codes, f"safetensors has no {dtype}")
+            offsets = [at, at + len(raw)]
+            entries[name] = {"dtype": codes[dtype], "shape": shape, "data_offsets": offsets}
             at += len(raw)
-        ours = {k: v for k, v in metadata.items() if not k.startswith("fewbits.")}
-        original: dict[str, Any] = {}
-        if ours or metadata.get("fewbits.metadata") == "empty":
-            original["__metadata__"] = ours
-        for name in (name for name in header if name != "__metadata__"):
-            dtype, shape, _ = tensors[name]
-            need(dtype in names, f"safetensors has no {dtype}")
-            entry = {"dtype": names[dtype], "shape": shape, "data_offsets": spans[name]}
-            original[name] = entry
+        theirs = {k: v for k, v in metadata.items() if not k.startswith("fewbits.")}
+        stands = theirs or metadata.get("fewbits.metadata") == "empty"
+        original: dict[str, Any] = {"__metadata__": theirs} if stands else {}
+        original |= {name: entries[name] for name in names}
         text = json.dumps(original, ensure_ascii=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + b"".join(raw for _, _, raw in tensors.values())

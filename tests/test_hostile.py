@@ -244,16 +244,24 @@ def test_archive_headers_that_lie_are_refused(tmp_path, archive_bytes, old, new,
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"abc", b"\0" * 8, b"\xff" * 64, (1 << 60).to_bytes(8, "little") + b"{}",
-        container.with_prefix(b"{"), container.with_prefix(b"[]"),
-        container.with_prefix(b"{}") + b"x", container.with_prefix(b"[" * 100_000), container.with_prefix(b'{"a":' * 50_000),
+        b"",
+        b"abc",
+        b"\0" * 8,
+        b"\xff" * 64,
+        (1 << 60).to_bytes(8, "little") + b"{}",
+        container.with_prefix(b"{"),
+        container.with_prefix(b"[]"),
+        container.with_prefix(b"{}") + b"x",
+        container.with_prefix(b"[" * 100_000),
+        container.with_prefix(b'{"a":' * 50_000),
         container.with_prefix(b'{"a":{"dtype":"U8","shape":[' + b"9" * 5000 + b"]}}"),
-        container.with_prefix(b"\xff\xff"), container.with_prefix(b'{"a":null}'),
+        container.with_prefix(b"\xff\xff"),
+        container.with_prefix(b'{"a":null}'),
         container.with_prefix(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}}'),
         container.with_prefix(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}') + bytes(8),
     ],
     ids=lambda data: repr(data[:24]),
-)  # fmt: skip
+)
 def test_what_is_no_safetensors_file_is_refused(tmp_path, data):
     path = tmp_path / "m"
     path.write_bytes(data)

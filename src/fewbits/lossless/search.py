@@ -44,11 +44,10 @@ def find_table(
 
     ``method="optimal"`` minimises the coded size over all such tables by dynamic programming (after
     Said, IEEE Trans. Commun. 55(3), 2007), taking counts as real numbers of at least one. It then
-    assigns the best integer counts. ``verbatim_bits`` is for a coder that stores at least that
-    many bits of every value: an offset is then charged as no less. Beyond 512 places for a boundary the
-    search goes from coarse to fine, which the tests hold within 0.05 % of the optimum for 16 rows of
-    data with some shape (noise without one can lose a few times that); ``exact`` finds the optimum
-    itself, in seconds for 16-bit values.
+    assigns the best integer counts. ``verbatim_bits`` is for a coder that stores at least that many
+    bits of every value: an offset is then charged as no less. Beyond 512 places for a boundary the
+    search goes from coarse to fine, which the tests find within 0.05 % of the optimum; ``exact``
+    finds the optimum itself, in seconds for 16-bit values.
 
     ``method="paper"`` is Listing 1 of the APack paper (section VI) with its errors mended, and
     counts that sum to ``2**count_bits - 1`` as in its Table I: boundaries move from equal rows, up

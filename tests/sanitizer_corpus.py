@@ -1,0 +1,103 @@
+"""A corpus for the sanitizers: valid and damaged frames through every kernel and instruction set.
+
+Run by ``.ci/sanitize`` on kernels built with ASan and UBSan, which end the process at the first
+fault; here it is only checked that damage is refused or harmless.
+"""
+
+import struct
+import sys
+import time
+
+import ml_dtypes
+import numpy as np
+
+import fewbits
+from fewbits import CorruptError, Lossless, _kernels, find_table
+from fewbits.lossless.histogram import histogram
+
+SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
+CODECS = [
+    Lossless(),
+    Lossless(coder="arithmetic"),
+    Lossless(rows=64, count_bits=14),
+    Lossless(rows=3, count_bits=8, search="paper"),
+    Lossless(count_bits=16),
+]
+
+
+def arrays(rng):
+    """Tensors of every kind of layout, in sizes that use 1 to 128 lanes and several blocks."""
+    for n in (1, 7, 300, 5000, 40_000, 300_001):
+        wave = rng.laplace(0, 1, n)
+        yield (wave * 0.02).astype(ml_dtypes.bfloat16)
+        yield wave.astype(np.float32)[: n // 2 + 1]
+        yield np.clip(wave * 8, -127, 127).astype(np.int8)
+        yield np.where(rng.random(n) < 0.999, 0, wave).astype(np.float16)
+        yield np.clip(wave * 3, -8, 7).astype(ml_dtypes.int4)
+        yield wave.astype(ml_dtypes.float8_e5m2)
+        yield (wave * 1000).astype(np.int64)[: n // 4 + 1]
+        yield rng.integers(0, 256, n, dtype=np.uint8)
+        yield np.full(n, 3, np.int16)
+
+
+def resealed(frame):
+    """The frame with its header's checksum made right."""
+    size = struct.unpack_from("<I", frame, 8)[0]
+    frame[24:32] = bytes(8)
+    if size <= len(frame):
+        digest = _kernels.xxh64(np.frombuffer(frame, np.uint8)[:size])
+        frame[24:32] = digest.to_bytes(8, "little")
+    return bytes(frame)
+
+
+def damage(frame, rng):
+    """The frame with some bytes changed, or cut, or with a changed header that is resealed."""
+    damaged = bytearray(frame)
+    for _ in range(int(rng.integers(1, 5))):
+        near_start = rng.random() < 0.5
+        high = min(len(frame), 700) if near_start else len(frame)
+        damaged[int(rng.integers(0, high))] = int(rng.integers(256))
+    if rng.random() < 0.1:
+        del damaged[int(rng.integers(len(frame))) :]
+    damaged[8:12] = frame[8:12]
+    return resealed(damaged) if len(damaged) > 32 else bytes(damaged)
+
+
+def try_damaged(frame, rng):
+    """Whether a damaged copy was refused."""
+    try:
+        fewbits.unpack(damage(frame, rng), verify=bool(rng.random() < 0.2), threads=1)
+    except CorruptError:
+        return True
+    return False
+
+
+def main() -> None:
+    """Go through the corpus once, then on with new damage until the time is up."""
+    rng = np.random.default_rng(0)
+    started, frames, tries, refused = time.monotonic(), [], 0, 0
+    for array in arrays(rng):
+        for codec in CODECS:
+            if codec.search == "paper" and array.size > 40_000:
+                continue
+            frame = fewbits.pack(array, codec)
+            for simd in _kernels.available_simd():
+                _kernels.set_simd(simd)
+                assert fewbits.unpack(frame).tobytes() == array.tobytes()
+            frames.append(frame)
+    for width, exact in ((8, True), (12, False), (12, True)):
+        counts = histogram(rng.geometric(0.01, 5000).clip(0, (1 << width) - 1), width)
+        for covering in (False, True):
+            assert find_table(counts, exact=exact, covering=covering).rows > 1
+    small = [frame for frame in frames if len(frame) < 40_000]
+    while time.monotonic() - started < SECONDS or tries < 2000:
+        _kernels.set_simd(str(rng.choice(_kernels.available_simd())))
+        pool = frames if rng.random() < 0.05 else small
+        refused += try_damaged(pool[int(rng.integers(len(pool)))], rng)
+        tries += 1
+    assert refused > tries / 2
+    print(f"{len(frames)} frames round-trip, {tries} damaged ones: {refused} refused, none harmful")
+
+
+if __name__ == "__main__":
+    main()
