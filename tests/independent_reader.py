@@ -5,13 +5,16 @@ It uses the standard library only and is meant to be read next to that page, not
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
 import struct
-from typing import Any, NamedTuple
+from bisect import bisect_right
+from typing import Any, Literal, NamedTuple
 
 Tensor = tuple[str, tuple[int, ...], bytes]
+Order = Literal["little", "big"]
 
 SAFETENSORS = {
     "BOOL": "bool", "I8": "int8", "U8": "uint8", "I16": "int16", "U16": "uint16", "I32": "int32",
@@ -74,7 +77,7 @@ class Bits:
     An unsigned integer of k bytes is thus the next 8·k bits of a "little" stream.
     """
 
-    def __init__(self, data: bytes, order: Any = "little", endless: bool = False) -> None:
+    def __init__(self, data: bytes, order: Order = "little", endless: bool = False) -> None:
         """Start at the first bit; an endless stream goes on with zeros."""
         self.data, self.order, self.endless, self.taken = data, order, endless, 0
 
@@ -116,7 +119,7 @@ class Table(NamedTuple):
     m: int
     start: list[int]
     length: list[int]
-    count: list[int]
+    counts: list[int]
     codes: list[tuple[int, int]]
 
 
@@ -146,13 +149,13 @@ def read_table(bits: Bits, width: int) -> Table:
 
 def prepare_rans(table: Table, verbatim: int) -> None:
     """Check a table for rANS, complete its counts, and give each code its row and position."""
-    m, rows = table.m, len(table.count)
+    m, rows = table.m, len(table.counts)
     buckets = max(16, 1 << (rows - 1).bit_length())
     need(1 << m >= buckets, "too few codes for rANS")
     need(not verbatim or max(table.length) - 8 <= 16 - m, "rows have both verbatim bits and spill")
-    if sum(table.count) < 1 << m:
-        table.count[max(r for r in range(rows) if table.count[r])] += 1
-    left, size = table.count + [0] * (buckets - rows), (1 << m) // buckets
+    if sum(table.counts) < 1 << m:
+        table.counts[max(r for r in range(rows) if table.counts[r])] += 1
+    left, size = table.counts + [0] * (buckets - rows), (1 << m) // buckets
     small = [b for b in range(buckets) if left[b] < size]
     large = [b for b in range(buckets) if left[b] > size]
     owners = [[b] * size for b in range(buckets)]
@@ -192,7 +195,7 @@ def decode_rans(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
     rest = [max(0, length - v) for length in table.length]
     spill = [max(0, r - (16 - m)) for r in rest]
     bits = Bits(data)
-    spills = any(s and c for s, c in zip(spill, table.count, strict=True))
+    spills = any(s and c for s, c in zip(spill, table.counts, strict=True))
     spill_size = bits.take(32) if spills else 0
     lanes = min(128, 1 << max(1, n // 2048).bit_length() - 1)
     states = [bits.take(32) for _ in range(lanes)]
@@ -201,7 +204,7 @@ def decode_rans(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
     for i in range(n):
         x = states[i % lanes]
         r, position = table.codes[x % (1 << m)]
-        x = table.count[r] * (x >> m) + position
+        x = table.counts[r] * (x >> m) + position
         in_state = rest[r] - spill[r]
         offset = (x % (1 << in_state) << v | verbatim.take(v)) << spill[r] | spilled.take(spill[r])
         out.append((table.start[r] + offset) % (1 << (8 * plane.size or 4)))
@@ -218,14 +221,14 @@ def decode_arithmetic(data: bytes, table: Table, n: int, plane: Plane) -> list[i
     bits = Bits(data)
     symbols = Bits(bits.raw(bits.take(32)), "big", endless=True)
     offsets = Bits(bits.raw(bits.left()), "big")
-    m, rows, out = table.m, range(len(table.start)), []
-    low = [sum(table.count[:r]) for r in range(len(rows) + 1)]
+    m, out = table.m, []
+    low = list(itertools.accumulate(table.counts, initial=0))
     ends = [*table.start[1:], 1 << (8 * plane.size or 4)]
     hi, lo, code = 0xFFFF, 0, symbols.take(16)
     for _ in range(n):
         span = hi - lo + 1
-        r = next((r for r in rows if code - lo < span * low[r + 1] >> m), -1)
-        need(r >= 0, "a code belongs to no row")
+        r = bisect_right([span * c >> m for c in low], code - lo) - 1
+        need(r < len(table.start), "a code belongs to no row")
         out.append(table.start[r] + offsets.take(table.length[r]))
         need(out[-1] < ends[r], "a value is not its row's")
         lo, hi = lo + (span * low[r] >> m), lo + (span * low[r + 1] >> m) - 1
@@ -296,7 +299,7 @@ def start_of_frame(data: bytes) -> tuple[Tensor, int]:
     lengths = Bits(bits.raw(4 * blocks * plane_count))
     checksums = Bits(bits.raw(8 * blocks))
     need(bits.take(8 * bits.left()) == 0, "header padding is not zero")
-    payload, tensor = Bits(data[32 + len(bits.data) : frame_size]), b""
+    payload, tensor = Bits(data[32 + len(bits.data) : frame_size]), []
     for at in range(0, total // element, block):
         n = min(block, total // element - at)
         elements = [0] * n
@@ -307,11 +310,11 @@ def start_of_frame(data: bytes) -> tuple[Tensor, int]:
         originals = (undo_remap(x, remap, 8 * element) for x in elements)
         raw = b"".join([y.to_bytes(element, "little") for y in originals])
         need(xxh64(raw) == checksums.take(64), "a block is damaged")
-        tensor += raw
+        tensor.append(raw)
     need(payload.left() == 0, "payload lengths do not add up")
     odd_nibble = width == 4 and math.prod(shape) % 2
-    need(not odd_nibble or tensor[-1] < 16, "the half behind the last value is not zero")
-    return (name, shape, tensor), frame_size
+    need(not odd_nibble or tensor[-1][-1] < 16, "the half behind the last value is not zero")
+    return (name, shape, b"".join(tensor)), frame_size
 
 
 def read_frame(data: bytes) -> Tensor:
@@ -343,10 +346,9 @@ def parse_json(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
 
 def open_archive(data: bytes) -> tuple[list[str], dict[str, str], dict[str, Tensor]]:
     """Check an archive; the names in order, the metadata, and the tensors as their data lie."""
-    bits = Bits(data[:8])
-    base = 8 + bits.take(64)
-    need(base <= len(data), "the header is cut off")
-    text = data[8:base]
+    bits = Bits(data)
+    text = bits.raw(bits.take(64))
+    base = 8 + len(text)
     header, metadata = parse_json(text)
     need(metadata.get("fewbits.version") == "1", "not an archive of version 1")
     found = re.search(rb'(?<!\\)"fewbits\.checksum"\s*:\s*"([0-9a-f]{16})"', text)

@@ -41,7 +41,8 @@ def pack(array: ArrayLike, codec: Lossless | None = None, *, threads: int | None
     The array is not changed. Memory: the frame, plus a copy of the array if it is not contiguous,
     not little-endian, or of 4-bit elements. ``TypeError`` for elements that are Python objects.
     """
-    return b"".join(bytes(part) for part in pack_parts(np.asarray(array), codec, threads=threads))
+    header, payload = pack_parts(np.asarray(array), codec, threads=threads)
+    return b"".join((header, payload.data))
 
 
 def pack_parts(

@@ -131,9 +131,9 @@ bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vec
     const RansRow& row = table.rows[r];
     uint32_t x = states[i & (lanes - 1)];
     words[top - 1] = static_cast<uint16_t>(x);
-    const bool sheds = x >= row.limit;
+    const uint32_t sheds = x >= row.limit;
     top -= sheds;
-    x >>= sheds ? 16 : 0;
+    x >>= 16 * sheds;
     const uint32_t offset = (values[i] - row.start) >> (table.verbatim_bits + row.spill_bits);
     x = x << row.state_bits | offset;
     const auto quotient = static_cast<uint32_t>(
@@ -185,9 +185,10 @@ size_t rounds_portable(const RansTable& table, uint32_t* states, size_t lanes,
       out[done + lane] = static_cast<Value>(slot.start + value);
       uint16_t word;
       std::memcpy(&word, next, 2);
-      const bool low = x < kRansLow;
-      states[lane] = low ? x << 16 | word : x;
-      next += low ? 2 : 0;
+      // Arithmetic in place of a branch: whether a lane needs a word is as random as the data.
+      const uint32_t low = x < kRansLow;
+      states[lane] = x << (16 * low) | (word & (0u - low));
+      next += 2 * low;
     }
     done += lanes;
   }
