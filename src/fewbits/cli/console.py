@@ -84,8 +84,10 @@ def plural(count: int, noun: str) -> str:
 
 
 @contextmanager
-def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance]:
-    """A bar on standard error, by bytes, for work that turns out to take more than a second.
+def progress(
+    label: str, total: int, *, quiet: bool = False, steps: bool = False
+) -> Iterator[Advance]:
+    """A bar on standard error, by bytes or steps, for work that takes more than a second.
 
     Only where standard error is a terminal; it is gone when the work is done.
     """
@@ -96,6 +98,7 @@ def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance
     from rich.progress import (
         BarColumn,
         DownloadColumn,
+        MofNCompleteColumn,
         Progress,
         TextColumn,
         TimeRemainingColumn,
@@ -105,8 +108,7 @@ def progress(label: str, total: int, *, quiet: bool = False) -> Iterator[Advance
     bar = Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        *([MofNCompleteColumn()] if steps else [DownloadColumn(), TransferSpeedColumn()]),
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),
         transient=True,

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 EXAMPLE = "fewbits inspect packed.safetensors --sort size"
 
 
+_TITLES = ("tensor", "dtype", "shape", "size", "ratio", "bits", "entropy", "codec")
+
+
 class _Sort(StrEnum):
     FILE = "file"
     NAME = "name"
@@ -169,28 +172,49 @@ def _print(out: "Console", listing: _Listing) -> None:
     from rich.text import Text
 
     print(f"{console.printable(listing.path)}: {_totals_line(listing.rows, [listing])}")
-    view = Table(box=None, pad_edge=False, header_style="bold", show_footer=False)
-    view.add_column("tensor", no_wrap=True, overflow="ellipsis", ratio=None)
-    for title in ("dtype", "shape"):
-        view.add_column(title, no_wrap=True)
-    for title in ("size", "ratio", "bits", "entropy") if listing.packed else ("size",):
-        view.add_column(title, no_wrap=True, justify="right")
-    if listing.packed:
-        view.add_column("codec", no_wrap=True, overflow="ellipsis")
-    for row in listing.rows:
-        view.add_row(*map(Text, _cells(row, out, listing.packed)))
+    titles = _TITLES if listing.packed else _TITLES[:4]
+    lines = [_cells(row, listing.packed) for row in listing.rows]
     if listing.packed and listing.rows:
-        view.add_section()
-        view.add_row(*_totals(listing), style="bold")
+        lines.append(_totals(listing))
+    if out.is_terminal:
+        titles, lines = _fitted(titles, lines, out.width)
+    view = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for title in titles:
+        right = title in ("size", "ratio", "bits", "entropy")
+        view.add_column(title, no_wrap=True, justify="right" if right else "left")
+    for index, line in enumerate(lines):
+        total = listing.packed and index == len(listing.rows)
+        view.add_row(*map(Text, line), style="bold" if total else None)
     console.show(out, view)
 
 
-def _cells(row: "Summary", out: "Console", packed: bool) -> list[str]:
-    name = console.printable(row.name)
-    if out.is_terminal:
-        name = _shortened(name, max(16, out.width - 62))
+def _fitted(
+    titles: tuple[str, ...], lines: list[list[str]], width: int
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Make lines fit a terminal: shorten names and codecs, and do without sizes if need be."""
+    widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
+    if sum(widths) + 2 * len(widths) <= width:
+        return titles, lines
+    if len(titles) > 4 and width < 110:
+        titles = titles[:3] + titles[4:]
+        lines = [line[:3] + line[4:] for line in lines]
+        del widths[3]
+    codec = widths.pop() if len(titles) > 4 else 0
+    room = width - sum(widths[1:]) - 2 * len(titles)
+    name_room = min(widths[0], max(16, room - min(codec, max(15, room // 2))))
+    fitted = []
+    for line in lines:
+        short = [_shortened(line[0], name_room), *line[1:]]
+        if codec:
+            short[-1] = _shortened_codec(line[-1], max(8, room - name_room))
+        fitted.append(short)
+    return titles, fitted
+
+
+def _cells(row: "Summary", packed: bool) -> list[str]:
+    dtype = row.dtype.replace("bfloat", "bf").replace("float", "fp")
     shape = "x".join(map(str, row.shape)) or "scalar"
-    cells = [name, row.dtype, shape, console.size(row.plain_bytes)]
+    cells = [console.printable(row.name), dtype, shape, console.size(row.plain_bytes)]
     if not packed:
         return cells
     if not row.elements:
@@ -220,3 +244,10 @@ def _shortened(name: str, width: int) -> str:
         return name
     back = (width - 1) * 2 // 3
     return f"{name[: width - 1 - back]}…{name[-back:]}"
+
+
+def _shortened_codec(codec: str, width: int) -> str:
+    """A codec without its remap, which follows from the dtype as a rule, and cut off."""
+    if len(codec) > width:
+        codec = codec.removeprefix("sign to LSB, ").removeprefix("zigzag, ")
+    return codec if len(codec) <= width else codec[: width - 1] + "…"

@@ -10,7 +10,9 @@ from fewbits.cli.console import Advance
 Source = Annotated[str, typer.Argument(metavar="SRC", help="A file, a folder, or a shard index.")]
 Destination = Annotated[
     str | None,
-    typer.Option("-o", "--output", metavar="DST", help="Where the result goes.", show_default=False),
+    typer.Option(
+        "-o", "--output", metavar="DST", help="Where the result goes.", show_default=False
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace DST if it is there.")]
 Threads = Annotated[

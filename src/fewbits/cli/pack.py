@@ -8,7 +8,16 @@ import typer
 
 from fewbits.cli import console
 from fewbits.cli.errors import about
-from fewbits.cli.options import Destination, Force, Json, Quiet, Ratios, Source, Threads, total_bytes
+from fewbits.cli.options import (
+    Destination,
+    Force,
+    Json,
+    Quiet,
+    Ratios,
+    Source,
+    Threads,
+    total_bytes,
+)
 
 EXAMPLE = "fewbits pack model.safetensors -o packed.safetensors"
 MARK = ".fewbits"
@@ -64,9 +73,7 @@ def pack(
     watch = console.Stopwatch()
     with about(src, target), console.progress("packing", total_bytes(src), quiet=quiet) as advance:
         ratios = Ratios(advance, by_packed=False)
-        totals = pack_path(
-            src, target, codec=codec, threads=threads, force=force, progress=ratios
-        )
+        totals = pack_path(src, target, codec=codec, threads=threads, force=force, progress=ratios)
     ratio = totals.bytes_in / totals.bytes_out if totals.bytes_out else 1.0
     if as_json:
         console.print_json(

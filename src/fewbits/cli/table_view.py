@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from fewbits.archive import Archive
     from fewbits.drawing import Picture
     from fewbits.frame import PackedTensor
     from fewbits.lossless.histogram import Histogram
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 _COLOURS = ("cyan", "magenta")
 _HEIGHT = 12
-_SHARE_WIDTH = 20
+_SHARE_WIDTH = 16
 
 
 @dataclass(frozen=True)
@@ -132,6 +131,7 @@ def _coloured(line: str, owners: tuple[int, ...]) -> "Text":
 
 
 def _axis(view: _View, picture: "Picture", margin: str) -> str:
+    """Both ends of the axis, and what the picture leaves out."""
     low, high = (_label(view, value) for value in (picture.low, picture.high))
     width = len(picture.owners)
     line = margin + low + high.rjust(max(0, width - len(low)))
@@ -143,9 +143,30 @@ def _axis(view: _View, picture: "Picture", margin: str) -> str:
 
 
 def _label(view: _View, value: int) -> str:
-    """A value in hexadecimal, and the element it stands for where that is one plane's matter."""
+    """A value in hexadecimal, and the element it stands for where that can be told."""
     digits = (view.plane.width + 3) // 4
-    return f"0x{value:0{digits}X}"
+    element = _element(view, value)
+    return f"0x{value:0{digits}X}" + (f" = {element}" if element else "")
+
+
+def _element(view: _View, value: int) -> str | None:
+    """The element behind a value of the top plane, lower planes taken as zero."""
+    import numpy as np
+
+    from fewbits.values.types import Remap
+
+    plan, dtype = view.tensor.header.plan, view.tensor.dtype
+    if view.index or view.plane.bytes_ == 0 or dtype.itemsize != plan.element_bytes:
+        return None
+    if not dtype.isnative or not dtype.name.startswith(("int", "uint", "float", "bfloat")):
+        return None
+    bits = value << (8 * view.plane.offset)
+    if plan.remap is Remap.ZIGZAG:
+        return str(bits >> 1 ^ -(bits & 1))
+    if plan.remap is Remap.SIGN_TO_LSB:
+        bits >>= 1  # drops the sign, which the label leaves open
+    element = np.array([bits], f"u{dtype.itemsize}").view(dtype)[0]
+    return f"±{float(element):.3g}" if plan.remap is Remap.SIGN_TO_LSB else str(element)
 
 
 def _print_rows(out: "Console", view: _View) -> None:
@@ -163,14 +184,17 @@ def _print_rows(out: "Console", view: _View) -> None:
     console.show(out, Text(f"{head}   values", style="bold"))
     total = int(view.histogram.sum()) or 1
     full = "█" if out.encoding.lower().startswith("utf") else "#"
-    for row, line in enumerate(lines):
-        share = int(view.histogram[table.starts[row] : table.ends[row] + 1].sum()) / total
-        bar = full * round(share * _SHARE_WIDTH)
+    shares = [
+        int(view.histogram[start : end + 1].sum()) / total
+        for start, end in zip(table.starts, table.ends, strict=True)
+    ]
+    for row, (line, share) in enumerate(zip(lines, shares, strict=True)):
+        bar = full * round(share / (max(shares) or 1) * _SHARE_WIDTH)
         console.show(out, Text(f"{line}  {share:6.2%}  {bar}", style=_COLOURS[row % 2]))
     expected = table.expected_bits(view.histogram)
     print(
         f"\nexpected {expected:.3f} bits a value, order-0 entropy {bound:.3f}, "
-        f"gap {expected - bound:.3f}; {len(table.to_bytes())} bytes of table"
+        f"gap {expected - bound:.3f}\nthe table itself: {len(table.to_bytes())} bytes"
     )
 
 

@@ -6,7 +6,16 @@ import typer
 
 from fewbits.cli import console
 from fewbits.cli.errors import about
-from fewbits.cli.options import Destination, Force, Json, Quiet, Ratios, Source, Threads, total_bytes
+from fewbits.cli.options import (
+    Destination,
+    Force,
+    Json,
+    Quiet,
+    Ratios,
+    Source,
+    Threads,
+    total_bytes,
+)
 from fewbits.cli.pack import INDEX_SUFFIX, MARK, SUFFIX
 
 EXAMPLE = "fewbits unpack packed.safetensors -o model.safetensors"
@@ -29,7 +38,8 @@ def unpack(
 
     target = dst or default_destination(src)
     watch = console.Stopwatch()
-    with about(src, target), console.progress("unpacking", total_bytes(src), quiet=quiet) as advance:
+    total = total_bytes(src)
+    with about(src, target), console.progress("unpacking", total, quiet=quiet) as advance:
         ratios = Ratios(advance, by_packed=True)
         totals = unpack_path(src, target, threads=threads, force=force, progress=ratios)
     if as_json:
