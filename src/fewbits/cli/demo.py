@@ -101,7 +101,7 @@ def _print_notes(out: "Console", fine: bool, machine: str) -> None:
     notes = (
         f"{machine}. pack: in memory, with the search for tables;",
         "unpack: fewbits.load of the file, checksums verified, best of 3 runs.",
-        "bits a value: the whole file's. entropy: order 0, tensor by tensor, field by field.",
+        "bits a value: the whole file's. entropy: of each tensor, field by field.",
         "fp32: the same numbers, wider. int8: tensors of 2 or more axes, rounded to the",
         "nearest of 255 levels (scale absmax/127 a tensor); the others as they are.",
         "shares are of the original; stored: bits that coding would not make fewer.",

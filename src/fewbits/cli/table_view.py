@@ -178,7 +178,7 @@ def _print_rows(out: "Console", view: _View) -> None:
     bound = entropy(view.histogram)
     table = view.table
     if table is None:
-        print(f"no table: these values are stored raw; order-0 entropy {bound:.3f} bits a value")
+        print(f"no table codes these values; order-0 entropy {bound:.3f} bits a value")
         return
     head, *lines = str(table).split("\n")
     console.show(out, Text(f"{head}   values", style="bold"))
