@@ -177,7 +177,7 @@ def to_int8(tensor: NDArray[Any]) -> NDArray[Any]:
         wide = tensor.astype(np.float32)
         largest = np.max(np.abs(wide), initial=0.0, where=np.isfinite(wide))
         shares = wide / (largest or np.float32(1))
-        rounded = np.rint(np.clip(np.nan_to_num(shares), -1, 1) * 127)
+        rounded: NDArray[Any] = np.rint(np.clip(np.nan_to_num(shares), -1, 1) * 127)
     return rounded.astype(np.int8)
 
 

@@ -172,7 +172,7 @@ def _print(out: "Console", listing: _Listing) -> None:
     from rich.text import Text
 
     print(f"{console.printable(listing.path)}: {_totals_line(listing.rows, [listing])}")
-    titles = _TITLES if listing.packed else _TITLES[:4]
+    titles: tuple[str, ...] = _TITLES if listing.packed else _TITLES[:4]
     lines = [_cells(row, listing.packed) for row in listing.rows]
     if listing.packed and listing.rows:
         lines.append(_totals(listing))
@@ -201,7 +201,7 @@ def _fitted(
         del widths[3]
     codec = widths.pop() if len(titles) > 4 else 0
     room = width - sum(widths[1:]) - 2 * len(titles)
-    name_room = min(widths[0], max(16, room - min(codec, max(15, room // 2))))
+    name_room = min(widths[0], max(16, room - min(codec, max(12, room // 3))))
     fitted = []
     for line in lines:
         short = [_shortened(line[0], name_room), *line[1:]]
@@ -239,15 +239,26 @@ def _totals(listing: _Listing) -> list[str]:
 
 
 def _shortened(name: str, width: int) -> str:
-    """A name with its middle left out: layers differ at the front, parameters at the end."""
-    if len(name) <= width:
-        return name
+    """A name that fits: parts from the left become their first letter, then the middle goes.
+
+    ``encoder.layer.0.attention.output.dense.weight`` becomes ``e.l.0.a.output.dense.weight``.
+    """
+    parts = name.split(".")
+    for index in range(len(parts) - 1):
+        if len(".".join(parts)) <= width:
+            break
+        if not parts[index].isdecimal():
+            parts[index] = parts[index][:1]
+    short = ".".join(parts)
+    if len(short) <= width:
+        return short
     back = (width - 1) * 2 // 3
-    return f"{name[: width - 1 - back]}…{name[-back:]}"
+    return f"{short[: width - 1 - back]}…{short[-back:]}"
 
 
 def _shortened_codec(codec: str, width: int) -> str:
     """A codec without its remap, which follows from the dtype as a rule, and cut off."""
     if len(codec) > width:
         codec = codec.removeprefix("sign to LSB, ").removeprefix("zigzag, ")
+        codec = codec.replace(" + 8 raw bits", "+8")
     return codec if len(codec) <= width else codec[: width - 1] + "…"
