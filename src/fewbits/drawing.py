@@ -20,6 +20,8 @@ BLOCKS = " ▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "  ..::||#"
 # A few far values (exact zeros among weights) would squeeze the rest into a few columns.
 _TAIL = 0.001
+# Shorter axes are shown whole.
+_WIDE = 256
 # A first value so far from the second, as a share of the axis, is told but not shown.
 _ALONE = 0.3
 # From so many times the mean height on, a linear picture is one spike on a flat line.
@@ -108,12 +110,13 @@ def _span(histogram: Histogram) -> tuple[int, int]:
     present = np.flatnonzero(histogram)
     if not present.size:
         return 0, histogram.size - 1
-    if present.size > 2 and present[1] - present[0] > _ALONE * (present[-1] - present[0]):
+    span = int(present[-1] - present[0])
+    if span > _WIDE and present.size > 2 and present[1] - present[0] > _ALONE * span:
         present = present[1:]  # as exact zeros stand far from the smallest weights
     low, high = int(present[0]), int(present[-1])
     shares = np.cumsum(histogram[low:]) / histogram[low:].sum()
     inner = low + np.searchsorted(shares, [_TAIL, 1 - _TAIL])
-    if high - low > 256 and inner[1] - inner[0] < 0.8 * (high - low):
+    if high - low > _WIDE and inner[1] - inner[0] < 0.8 * (high - low):
         return int(inner[0]), int(inner[1])
     return low, high
 

@@ -116,7 +116,9 @@ def test_wrong_version(packed: Path, fails: Fails, tmp_path: Path) -> None:
     start = text.index(b'"fewbits.checksum":"') + len(b'"fewbits.checksum":"')
     blank = text[:start] + b"0" * 16 + text[start + 16 :]
     checksum = f"{_kernels.xxh64(np.frombuffer(blank, np.uint8)):016x}".encode()
-    packed.write_bytes(data[:8] + blank[:start] + checksum + blank[start + 16 :] + data[8 + length :])
+    packed.write_bytes(
+        data[:8] + blank[:start] + checksum + blank[start + 16 :] + data[8 + length :]
+    )
     assert "version '9'" in fails("unpack", packed, "-o", tmp_path / "out")
 
 

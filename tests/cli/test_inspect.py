@@ -106,7 +106,7 @@ def test_lines_fit_a_narrow_terminal() -> None:
     line = [name, "fp32", "384x1536", "2.4 MB", "1.202", "26.62", "26.52", codec]
     fitted_titles, fitted = inspect_module._fitted(titles, [line], 80)
     assert "size" not in fitted_titles
-    assert sum(map(len, fitted[0])) + 2 * len(fitted[0]) <= 80
+    assert sum(map(len, fitted[0])) + 2 * (len(fitted[0]) - 1) <= 80
     assert fitted[0][0].endswith("dense.weight") and ".0." in fitted[0][0]
     assert fitted[0][-1].startswith("rANS 16x12+8")
     assert inspect_module._fitted(titles, [line], 300) == (titles, [line])

@@ -193,15 +193,15 @@ def _fitted(
 ) -> tuple[tuple[str, ...], list[list[str]]]:
     """Make lines fit a terminal: shorten names and codecs, and do without sizes if need be."""
     widths = [max(map(len, column)) for column in zip(titles, *lines, strict=True)]
-    if sum(widths) + 2 * len(widths) <= width:
+    if sum(widths) + 2 * (len(widths) - 1) <= width:
         return titles, lines
     if len(titles) > 4 and width < 110:
         titles = titles[:3] + titles[4:]
         lines = [line[:3] + line[4:] for line in lines]
         del widths[3]
     codec = widths.pop() if len(titles) > 4 else 0
-    room = width - sum(widths[1:]) - 2 * len(titles)
-    name_room = min(widths[0], max(16, room - min(codec, max(12, room // 3))))
+    room = width - sum(widths[1:]) - 2 * (len(titles) - 1)
+    name_room = min(widths[0], max(16, room - min(codec, max(14, room // 3))))
     fitted = []
     for line in lines:
         short = [_shortened(line[0], name_room), *line[1:]]
