@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fewbits
 from fewbits import _kernels, archive, files
 from fewbits.demo import write_plain
 
@@ -109,6 +110,44 @@ def test_a_damaged_tensor_is_named(packed: Path, fails: Fails, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+def test_every_damaged_byte_is_noticed(run: Run, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    archive_path = tmp_path / "small.safetensors"
+    fewbits.save({"a": np.rint(rng.normal(0, 9, 400)).astype(np.int8)}, archive_path)
+    data = archive_path.read_bytes()
+    assert run("verify", archive_path).code == 0
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << (place % 8)
+        archive_path.write_bytes(damaged)
+        result = run("verify", archive_path)
+        assert result.code == 1 and result.out == "", place
+        assert result.err.startswith(f"fewbits: error: {archive_path}: "), place
+        assert result.err.count("\n") == 1 and "bug in Fewbits" not in result.err, place
+
+
+def test_a_name_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    write_plain({"\x1b[2Jgone\n[red]": np.arange(5)}, path)
+    assert run("pack", path).code == 0
+    out = run("inspect", tmp_path / "model.fewbits.safetensors").out
+    assert "\x1b" not in out and r"\x1b[2Jgone\n[red]" in out
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
+def test_output_to_a_full_disk(packed: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fewbits.cli.main", "inspect", str(packed)],
+            check=False,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 1
+    assert done.stderr == "fewbits: error: standard output: No space left on device\n"
+
+
 def test_wrong_version(packed: Path, fails: Fails, tmp_path: Path) -> None:
     data = packed.read_bytes()
     length = int.from_bytes(data[:8], "little")
@@ -141,6 +180,13 @@ def test_no_folder_for_the_destination(model: Path, fails: Fails, tmp_path: Path
 
 def test_destination_below_a_file(model: Path, fails: Fails) -> None:
     assert str(model) in fails("pack", model, "-o", model / "x.safetensors")
+
+
+def test_a_device_is_not_replaced(model: Path, fails: Fails, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    assert str(pipe) in fails("pack", model, "-o", pipe, "--force")
+    assert pipe.is_fifo()
 
 
 def test_packed_twice_and_unpacked_twice(model: Path, packed: Path, fails: Fails) -> None:
@@ -211,6 +257,8 @@ def test_a_signal_leaves_nothing(number: int, code: int, tmp_path: Path) -> None
     [
         ("pack",),
         ("nonsense",),
+        ("pack", ""),
+        ("pack", "x", "-o", ""),
         ("pack", "x", "--coder", "zip"),
         ("pack", "x", "--rows", "0"),
         ("pack", "x", "--rows", "many"),

@@ -43,7 +43,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, FewbitsError):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        # Files are named by `about`; what is left is the output.
+        return f"{error.filename or 'standard output'}: {error.strerror or error}"
     if isinstance(error, MemoryError):
         return "not enough memory"
     return (

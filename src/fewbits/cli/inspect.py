@@ -9,7 +9,7 @@ import typer
 
 from fewbits.cli import console
 from fewbits.cli.errors import about
-from fewbits.cli.options import Json
+from fewbits.cli.options import Json, Source
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,7 @@ class _Listing:
 
 
 def inspect(
-    path: Annotated[str, typer.Argument(metavar="FILE", help="A file, a folder or an index.")],
+    path: Source,
     table: Annotated[
         str | None,
         typer.Option("--table", metavar="NAME", help="Draw this tensor's range table."),

@@ -7,11 +7,27 @@ import typer
 
 from fewbits.cli.console import Advance
 
-Source = Annotated[str, typer.Argument(metavar="SRC", help="A file, a folder, or a shard index.")]
+
+def _not_empty(path: str | None) -> str | None:
+    """Refuse ``""``, which would mean the current folder: a script's unset variable, mostly."""
+    if path == "":
+        raise typer.BadParameter("the path is empty")
+    return path
+
+
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SRC", help="A file, a folder, or a shard index.", callback=_not_empty),
+]
 Destination = Annotated[
     str | None,
     typer.Option(
-        "-o", "--output", metavar="DST", help="Where the result goes.", show_default=False
+        "-o",
+        "--output",
+        metavar="DST",
+        help="Where the result goes.",
+        show_default=False,
+        callback=_not_empty,
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace DST if it is there.")]
