@@ -110,3 +110,18 @@ def test_lines_fit_a_narrow_terminal() -> None:
     assert fitted[0][0].endswith("dense.weight") and ".0." in fitted[0][0]
     assert fitted[0][-1].startswith("rANS 16x12+8")
     assert inspect_module._fitted(titles, [line], 300) == (titles, [line])
+
+
+@pytest.mark.parametrize(
+    ("width", "expected"),
+    [
+        (60, "encoder.layer.0.attention.output.dense.weight"),
+        (40, "en.layer.0.attention.output.dense.weight"),
+        (27, "e.l.0.a.output.dense.weight"),
+        (20, "e.l.0.a.o.den.weight"),
+        (9, "e.l…eight"),
+    ],
+)
+def test_long_names_keep_what_tells_them_apart(width: int, expected: str) -> None:
+    name = "encoder.layer.0.attention.output.dense.weight"
+    assert inspect_module._shortened(name, width) == expected

@@ -239,16 +239,15 @@ def _totals(listing: _Listing) -> list[str]:
 
 
 def _shortened(name: str, width: int) -> str:
-    """A name that fits: parts from the left become their first letter, then the middle goes.
+    """A name that fits: parts from the left lose letters down to one, then the middle goes.
 
     ``encoder.layer.0.attention.output.dense.weight`` becomes ``e.l.0.a.output.dense.weight``.
     """
     parts = name.split(".")
-    for index in range(len(parts) - 1):
-        if len(".".join(parts)) <= width:
-            break
-        if not parts[index].isdecimal():
-            parts[index] = parts[index][:1]
+    for index, part in enumerate(parts[:-1]):
+        excess = len(".".join(parts)) - width
+        if excess > 0 and not part.isdecimal():
+            parts[index] = part[: max(1, len(part) - excess)]
     short = ".".join(parts)
     if len(short) <= width:
         return short
