@@ -104,7 +104,7 @@ def _print_notes(out: "Console", fine: bool, machine: str) -> None:
         "bits a value: the whole file's. entropy: of each tensor, field by field.",
         "fp32: the same numbers, wider. int8: tensors of 2 or more axes, rounded to the",
         "nearest of 255 levels (scale absmax/127 a tensor); the others as they are.",
-        "shares are of the original; stored: bits that coding would not make fewer.",
+        "shares are of the original; stored: bits kept as they are, mostly low mantissas.",
     )
     for note in notes:
         console.show(out, Text(note, style="dim"))

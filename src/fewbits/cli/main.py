@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from fewbits.cli import demo, inspect, pack, unpack, verify
-from fewbits.cli.errors import EXIT_FAILURE, EXIT_USAGE, UsageError, describe, terminable
+from fewbits.cli.errors import (
+    EXIT_FAILURE,
+    EXIT_TERMINATED,
+    EXIT_USAGE,
+    UsageError,
+    describe,
+    terminable,
+)
 
 app = typer.Typer(
     name="fewbits",
@@ -76,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except SystemExit as stop:
+        if stop.code == EXIT_TERMINATED:
+            return _fail("terminated", EXIT_TERMINATED)
         return stop.code if isinstance(stop.code, int) else EXIT_FAILURE
     except Exception as error:
         if os.environ.get("FEWBITS_DEBUG"):
