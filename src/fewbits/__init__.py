@@ -7,12 +7,16 @@
 (True, True)
 """
 
-from fewbits.archive import Archive, load, open, save
-from fewbits.errors import CorruptError, FewbitsError
-from fewbits.frame import PackedTensor, pack, unpack, unpack_into
-from fewbits.lossless.choose import Lossless
-from fewbits.lossless.search import find_table
-from fewbits.lossless.table import RangeTable
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fewbits.archive import Archive, load, open, save
+    from fewbits.errors import CorruptError, FewbitsError
+    from fewbits.frame import PackedTensor, pack, unpack, unpack_into
+    from fewbits.lossless.choose import Lossless
+    from fewbits.lossless.search import find_table
+    from fewbits.lossless.table import RangeTable
 
 __version__ = "0.1.0"
 __all__ = [
@@ -30,3 +34,26 @@ __all__ = [
     "unpack",
     "unpack_into",
 ]
+
+# Names are imported when first used, so that `fewbits --help` does not wait for NumPy.
+_HOMES = {
+    "fewbits.archive": ("Archive", "load", "open", "save"),
+    "fewbits.errors": ("CorruptError", "FewbitsError"),
+    "fewbits.frame": ("PackedTensor", "pack", "unpack", "unpack_into"),
+    "fewbits.lossless.choose": ("Lossless",),
+    "fewbits.lossless.search": ("find_table",),
+    "fewbits.lossless.table": ("RangeTable",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,14 +30,13 @@ def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
                 shutil.copyfileobj(file, remote)
         return
     target = Path(path)
-    handle, name = tempfile.mkstemp(".partial", f".{target.name}.", target.parent)
-    partial = Path(name)
+    # Named before it is made: a signal in between must not leave a file that nobody knows of.
+    partial = _beside(target)
     try:
-        with os.fdopen(handle, "w+b") as file:
+        with partial.open("x+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        partial.chmod(0o666 & ~_umask())
         partial.replace(target)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -49,21 +49,22 @@ def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
 
     With ``replace`` an older folder of that name is moved aside then, and removed last.
     """
-    partial = Path(tempfile.mkdtemp(".partial", f".{path.name}.", path.parent))
+    partial = _beside(path)
+    aside = partial.with_suffix(".replaced")
     try:
+        partial.mkdir()
         yield partial
-        partial.chmod(0o777 & ~_umask())
-        aside = partial.with_suffix(".replaced")
         if replace and path.exists():
             path.rename(aside)
         partial.rename(path)
         shutil.rmtree(aside, ignore_errors=True)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
+        if aside.exists() and not path.exists():
+            aside.rename(path)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path) -> Path:
+    """A name in the same folder that nothing else has."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")

@@ -173,6 +173,8 @@ def _members(src: Path, files: list[str]) -> list[Path]:
 def _check_target(src: Path, dst: Path, force: bool, *, folder: bool) -> None:
     if not dst.parent.is_dir():
         raise FewbitsError(f"{dst.parent}: no such folder")
+    if dst.exists() and not (dst.is_file() or dst.is_dir()):
+        raise FewbitsError(f"{dst}: is a device or the like, which cannot be replaced")
     if dst.exists() and dst.is_dir() != folder:
         raise FewbitsError(f"{dst}: is {'not ' if folder else ''}a folder")
     if dst.exists() and src.exists() and dst.samefile(src):

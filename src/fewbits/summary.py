@@ -5,6 +5,7 @@ Everything but the picture of a distribution comes from headers alone.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import groupby
 from math import prod
 
 import numpy as np
@@ -80,7 +81,10 @@ def codec_name(tensor: PackedTensor) -> str:
     planes = [_plane_name(plane, modes[:, index]) for index, plane in enumerate(header.plan.planes)]
     if len(set(planes)) == 1 and planes[0] in ("raw", "constant"):
         return planes[0]
-    return _REMAPS[header.plan.remap] + " | ".join(planes)
+    runs = [(name, len(list(same))) for name, same in groupby(planes)]
+    return _REMAPS[header.plan.remap] + " | ".join(
+        name if count == 1 else f"{count} x {name}" for name, count in runs
+    )
 
 
 def _plane_name(plane: Plane, modes: "np.ndarray[tuple[int], np.dtype[np.uint8]]") -> str:

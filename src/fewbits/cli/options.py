@@ -1,0 +1,68 @@
+"""Arguments and options that several commands have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewbits.cli.console import Advance
+
+
+def _not_empty(path: str | None) -> str | None:
+    """Refuse ``""``, which would mean the current folder: a script's unset variable, mostly."""
+    if path == "":
+        raise typer.BadParameter("the path is empty")
+    return path
+
+
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SRC", help="A file, a folder, or a shard index.", callback=_not_empty),
+]
+Destination = Annotated[
+    str | None,
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="DST",
+        help="Where the result goes.",
+        show_default=False,
+        callback=_not_empty,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace DST if it is there.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads", min=1, metavar="N", help="Threads to use (default: all).", show_default=False
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+class Ratios:
+    """Follows an operation tensor by tensor: moves the bar, keeps each tensor's ratio."""
+
+    def __init__(self, advance: Advance, *, by_packed: bool) -> None:
+        self._advance, self._by_packed = advance, by_packed
+        self._ratios: list[float] = []
+
+    def __call__(self, path: str, name: str, plain: int, packed: int) -> None:
+        """One tensor is done; a ``fewbits.files.Progress``."""
+        self._advance(packed if self._by_packed else plain)
+        if plain:
+            self._ratios.append(plain / packed)
+
+    @property
+    def mean(self) -> float:
+        """Mean of the tensors' ratios, each counting the same; 1.0 if there are none."""
+        return sum(self._ratios) / len(self._ratios) if self._ratios else 1.0
+
+
+def total_bytes(src: str) -> int:
+    """Bytes of the files a path stands for; 0 where that takes a network."""
+    from fewbits.files import tensor_files
+    from fewbits.sources import is_remote
+
+    return sum(0 if is_remote(path) else Path(path).stat().st_size for path in tensor_files(src))

@@ -1,0 +1,112 @@
+"""``fewbits pack``."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fewbits.cli import console
+from fewbits.cli.errors import about
+from fewbits.cli.options import (
+    Destination,
+    Force,
+    Json,
+    Quiet,
+    Ratios,
+    Source,
+    Threads,
+    total_bytes,
+)
+
+EXAMPLE = "fewbits pack model.safetensors -o packed.safetensors"
+MARK = ".fewbits"
+SUFFIX = ".safetensors"
+INDEX_SUFFIX = ".safetensors.index.json"
+
+
+class _Coder(StrEnum):
+    RANS = "rans"
+    ARITHMETIC = "arithmetic"
+
+
+class _Search(StrEnum):
+    OPTIMAL = "optimal"
+    PAPER = "paper"
+
+
+def pack(
+    src: Source,
+    dst: Destination = None,
+    force: Force = False,
+    threads: Threads = None,
+    rows: Annotated[int, typer.Option(help="Most rows a range table may have.")] = 16,
+    count_bits: Annotated[
+        int | None,
+        typer.Option(
+            metavar="M", help="Counts out of 2^M (default: tries several).", show_default=False
+        ),
+    ] = None,
+    coder: Annotated[_Coder, typer.Option(help="What turns rows into bits.")] = _Coder.RANS,
+    search: Annotated[_Search, typer.Option(help="How tables are found.")] = _Search.OPTIMAL,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pack a safetensors file or a folder of them, bit for bit.
+
+    Without -o, model.safetensors becomes model.fewbits.safetensors and a folder X becomes
+    X.fewbits. Every tensor is unpacked again and compared before the result takes its name.
+    """
+    from fewbits.files import pack_path
+    from fewbits.lossless.choose import Lossless
+
+    try:
+        codec = Lossless(
+            coder="rans" if coder is _Coder.RANS else "arithmetic",
+            rows=rows,
+            count_bits=count_bits,
+            search="optimal" if search is _Search.OPTIMAL else "paper",
+        )
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    target = dst or default_destination(src)
+    watch = console.Stopwatch()
+    with about(src, target), console.progress("packing", total_bytes(src), quiet=quiet) as advance:
+        ratios = Ratios(advance, by_packed=False)
+        totals = pack_path(src, target, codec=codec, threads=threads, force=force, progress=ratios)
+    ratio = totals.bytes_in / totals.bytes_out if totals.bytes_out else 1.0
+    if as_json:
+        console.print_json(
+            {
+                "source": src,
+                "destination": target,
+                "files": totals.files,
+                "tensors": totals.tensors,
+                "bytes_before": totals.bytes_in,
+                "bytes_after": totals.bytes_out,
+                "ratio": ratio,
+                "mean_ratio": ratios.mean,
+                "seconds": watch.seconds,
+            }
+        )
+    elif not quiet:
+        print(
+            f"{console.printable(target)}: {console.plural(totals.files, 'file')}, "
+            f"{console.plural(totals.tensors, 'tensor')}, "
+            f"{console.size(totals.bytes_in)} -> {console.size(totals.bytes_out)}, "
+            f"ratio {ratio:.3f} (mean of the tensors' ratios {ratios.mean:.3f}), "
+            f"{watch.seconds:.1f} s"
+        )
+
+
+def default_destination(src: str) -> str:
+    """Where ``pack`` writes when it is not told."""
+    if "://" in src:
+        raise typer.BadParameter("a remote source needs -o DST")
+    path = Path(src)
+    if path.name.endswith(INDEX_SUFFIX):
+        return str(path.with_name(path.name.removesuffix(INDEX_SUFFIX) + MARK))
+    if path.is_dir():
+        whole = path if path.name not in ("", "..") else path.resolve()
+        return str(whole.with_name(whole.name + MARK))
+    return str(path.with_name(path.name.removesuffix(SUFFIX) + MARK + SUFFIX))

@@ -1,0 +1,76 @@
+"""``fewbits unpack``."""
+
+from pathlib import Path
+
+import typer
+
+from fewbits.cli import console
+from fewbits.cli.errors import about
+from fewbits.cli.options import (
+    Destination,
+    Force,
+    Json,
+    Quiet,
+    Ratios,
+    Source,
+    Threads,
+    total_bytes,
+)
+from fewbits.cli.pack import INDEX_SUFFIX, MARK, SUFFIX
+
+EXAMPLE = "fewbits unpack packed.safetensors -o model.safetensors"
+
+
+def unpack(
+    src: Source,
+    dst: Destination = None,
+    force: Force = False,
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Unpack what pack made: the original files, byte for byte.
+
+    Without -o, model.fewbits.safetensors becomes model.safetensors and a folder X.fewbits
+    becomes X.
+    """
+    from fewbits.files import unpack_path
+
+    target = dst or default_destination(src)
+    watch = console.Stopwatch()
+    total = total_bytes(src)
+    with about(src, target), console.progress("unpacking", total, quiet=quiet) as advance:
+        ratios = Ratios(advance, by_packed=True)
+        totals = unpack_path(src, target, threads=threads, force=force, progress=ratios)
+    if as_json:
+        console.print_json(
+            {
+                "source": src,
+                "destination": target,
+                "files": totals.files,
+                "tensors": totals.tensors,
+                "bytes_before": totals.bytes_in,
+                "bytes_after": totals.bytes_out,
+                "seconds": watch.seconds,
+            }
+        )
+    elif not quiet:
+        print(
+            f"{console.printable(target)}: {console.plural(totals.files, 'file')}, "
+            f"{console.plural(totals.tensors, 'tensor')}, "
+            f"{console.size(totals.bytes_in)} -> {console.size(totals.bytes_out)}, "
+            f"{watch.seconds:.1f} s"
+        )
+
+
+def default_destination(src: str) -> str:
+    """Where ``unpack`` writes when it is not told; usage error if the name does not say."""
+    path = Path(src)
+    name = path.name
+    if "://" not in src:
+        if name.endswith(MARK + SUFFIX):
+            return str(path.with_name(name.removesuffix(MARK + SUFFIX) + SUFFIX))
+        if name.endswith(MARK) and name != MARK:
+            return str(path.with_name(name.removesuffix(MARK)))
+    kind = "an index" if name.endswith(INDEX_SUFFIX) else f"{src!r}"
+    raise typer.BadParameter(f"{kind} needs -o DST: its name does not end in {MARK}{SUFFIX}")
