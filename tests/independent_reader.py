@@ -109,6 +109,7 @@ class Bits:
             byte = self.take(8)
             value |= (byte & 127) << (7 * i)
             if byte < 128:
+                need((byte or not i) and value < 1 << 64, "a varint is not the shortest")
                 return value
         raise Refused("a varint is too long")
 
@@ -152,7 +153,10 @@ def prepare_rans(table: Table, verbatim: int) -> None:
     m, rows = table.m, len(table.counts)
     buckets = max(16, 1 << (rows - 1).bit_length())
     need(1 << m >= buckets, "too few codes for rANS")
-    need(not verbatim or max(table.length) - 8 <= 16 - m, "rows have both verbatim bits and spill")
+    need(
+        not verbatim or max(table.length) - verbatim <= 16 - m,
+        "rows have both verbatim bits and spill",
+    )
     if sum(table.counts) < 1 << m:
         table.counts[max(r for r in range(rows) if table.counts[r])] += 1
     left, size = table.counts + [0] * (buckets - rows), (1 << m) // buckets
@@ -178,7 +182,7 @@ def read_plane(bits: Bits, element: int) -> Plane:
     size, offset, coder, verbatim, tables = bits.raw(5)
     need(size <= 2 and coder <= 2, "a plane has an unknown size or coder")
     need(size or element == 1, "a nibble plane needs elements of one byte")
-    need(verbatim == 0 or (verbatim == 8 and coder == 1), "bad verbatim bits")
+    need(verbatim == 0 or (verbatim <= 8 and coder == 1 and size == 2), "bad verbatim bits")
     need((tables == 0) == (coder == 0) and tables <= 253, "bad number of tables")
     plane = Plane(size, offset, coder, verbatim, [])
     for _ in range(tables):
@@ -199,7 +203,7 @@ def decode_rans(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
     spill_size = bits.take(32) if spills else 0
     lanes = min(128, 1 << max(1, n // 2048).bit_length() - 1)
     states = [bits.take(32) for _ in range(lanes)]
-    verbatim, spilled = Bits(bits.raw(n if v else 0)), Bits(bits.raw(spill_size))
+    verbatim, spilled = Bits(bits.raw((n * v + 7) // 8)), Bits(bits.raw(spill_size))
     out = []
     for i in range(n):
         x = states[i % lanes]
@@ -211,6 +215,7 @@ def decode_rans(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
         x >>= in_state
         states[i % lanes] = x << 16 | bits.take(16) if x < 1 << 16 else x
     spilled.pad(1)
+    verbatim.pad(1)
     need(bits.left() == spilled.left() == 0, "words or spill bits are left over")
     need(all(x == 1 << 16 for x in states), "a lane ends in a wrong state")
     return out
@@ -265,8 +270,13 @@ def decode_plane(data: bytes, plane: Plane, mode: int, n: int) -> list[int]:
 
 def undo_remap(x: int, remap: int, bits: int) -> int:
     """The original of a stored element."""
-    low = x & 1
-    return [x, x >> 1 ^ (-low & ((1 << bits) - 1)), x >> 1 | low << (bits - 1)][remap]
+    if remap == 1:
+        return x >> 1 ^ (-(x & 1) & ((1 << bits) - 1))
+    if remap == 2:
+        t, kept = min(bits, 16), max(0, bits - 16)
+        top = x >> kept
+        return (top >> 1 | (top & 1) << (t - 1)) << kept | x & ((1 << kept) - 1)
+    return x
 
 
 def frame_header(data: bytes) -> tuple[Bits, int]:

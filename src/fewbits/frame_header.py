@@ -26,6 +26,7 @@ _FIXED = struct.Struct("<4sBBBBIfQQ")
 FIXED_BYTES = _FIXED.size
 _CHECKSUM = slice(FIXED_BYTES - 8, FIXED_BYTES)
 _PLANE = struct.Struct("<BBBBB")
+MAX_DIMENSIONS = 64
 # Payloads start at multiples of this, from the start of the frame.
 ALIGNMENT = 64
 
@@ -160,10 +161,14 @@ def _parse_body(
     cursor: "_Cursor", remap: int, element_bytes: int, planes: int, entropy_bits: float
 ) -> Header:
     dtype = cursor.take(int.from_bytes(cursor.take(2), "little")).decode("ascii")
-    shape = tuple(cursor.varint() for _ in range(cursor.take(1)[0]))
-    size = storage_bytes(dtype_named(dtype), prod(shape))
-    if size >= 1 << 63 or any(length >= 1 << 63 for length in shape):
+    dimensions = cursor.take(1)[0]
+    if dimensions > MAX_DIMENSIONS:
+        raise CorruptError(f"frame header: {dimensions} dimensions")
+    shape = tuple(cursor.varint() for _ in range(dimensions))
+    # Without its zeros, since NumPy counts the others even for an array of nothing.
+    if storage_bytes(dtype_named(dtype), prod(n for n in shape if n)) >= 1 << 63:
         raise CorruptError(f"frame header: shape {list(shape)[:8]} overflows")
+    size = storage_bytes(dtype_named(dtype), prod(shape))
     block_elements = cursor.varint()
     if not 0 < block_elements * element_bytes <= MAX_BLOCK_BYTES or size % element_bytes:
         raise CorruptError("frame header: block size is out of range")
@@ -207,6 +212,8 @@ class _Cursor:
             byte = self.take(1)[0]
             value |= (byte & 127) << shift
             if byte < 128:
+                if (byte == 0 and shift) or value >= 1 << 64:
+                    break
                 return value
         raise CorruptError("frame header: a number is too long")
 

@@ -62,6 +62,13 @@ class BitReaderLsb {
     return value;
   }
 
+  // Moves on from the start of the stream to a bit that lies in it.
+  void skip(size_t bits) {
+    next_ = bits / 8;
+    count_ = 0;
+    if (bits % 8) get(static_cast<int>(bits % 8));
+  }
+
   // Whether exactly the whole stream was read, but for zero bits that fill its last byte.
   bool finished() const { return next_ == size_ && count_ < 8 && held_ == 0; }
 

@@ -21,13 +21,15 @@ Plane::Plane(int bytes_, int offset_, Coder coder_, int verbatim_bits,
     throw std::invalid_argument("plane: width or offset out of range");
   if ((coder == Coder::none) != tables.empty() || tables.size() > 255 - kFirstTable)
     throw std::invalid_argument("plane: tables go with a coder");
+  if (verbatim_bits && coder != Coder::rans)
+    throw std::invalid_argument("plane: verbatim bits go with rANS");
   const int width = bytes == 0 ? 4 : 8 * bytes;
   for (const auto& table : tables) {
     if (table->width != width) throw std::invalid_argument("plane: table of another width");
     if (coder == Coder::rans)
       rans.push_back(std::make_shared<RansTable>(*table, verbatim_bits));
-    else if (table->count_bits > kArithmeticMaxCountBits || verbatim_bits)
-      throw std::invalid_argument("plane: table does not suit the arithmetic coder");
+    else if (table->count_bits > kArithmeticMaxCountBits)
+      throw std::invalid_argument("plane: more than 14 count bits for the arithmetic coder");
   }
 }
 
@@ -159,6 +161,7 @@ bool read_plane(const Plane& plane, uint8_t mode, const uint8_t* data, size_t si
     if (size != sizeof(Value)) return false;
     Value value;
     std::memcpy(&value, data, sizeof(Value));
+    if (plane.bytes == 0 && value > 15) return false;
     std::fill_n(values, n, value);
     return true;
   }

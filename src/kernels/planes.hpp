@@ -12,27 +12,48 @@
 
 namespace fewbits {
 
+// sign_to_lsb moves the sign below the rest of the top 16 bits (of the byte, in one-byte elements): so
+// exponents lead, and the field below stays as it is, with zeros where a shorter float was widened.
 enum class Remap : uint8_t { identity = 0, zigzag = 1, sign_to_lsb = 2 };
+
+// The top 16 bits of an element, or its only 8, and how many bits lie below them.
+template <typename T>
+using Top = std::conditional_t<sizeof(T) == 1, uint8_t, uint16_t>;
+template <typename T>
+inline constexpr int kBelow = 8 * (sizeof(T) - sizeof(Top<T>));
+
+template <typename T>
+T with_top(T element, Top<T> top) {
+  constexpr T low_bits = static_cast<T>((uint64_t{1} << kBelow<T>) - 1);
+  return static_cast<T>((element & low_bits) | static_cast<T>(T{top} << kBelow<T>));
+}
 
 template <typename T>
 void remap_forward(Remap remap, T* v, size_t n) {
   using Signed = std::make_signed_t<T>;
-  constexpr int top = 8 * sizeof(T) - 1;
+  constexpr int last = 8 * sizeof(T) - 1;
   if (remap == Remap::zigzag)
     for (size_t i = 0; i < n; ++i)
-      v[i] = static_cast<T>(v[i] << 1) ^ static_cast<T>(static_cast<Signed>(v[i]) >> top);
+      v[i] = static_cast<T>(v[i] << 1) ^ static_cast<T>(static_cast<Signed>(v[i]) >> last);
   if (remap == Remap::sign_to_lsb)
-    for (size_t i = 0; i < n; ++i) v[i] = static_cast<T>(v[i] << 1 | v[i] >> top);
+    for (size_t i = 0; i < n; ++i) {
+      const Top<T> high = static_cast<Top<T>>(v[i] >> kBelow<T>);
+      const auto rotated = static_cast<Top<T>>(high << 1 | high >> (8 * sizeof(high) - 1));
+      v[i] = with_top(v[i], rotated);
+    }
 }
 
 template <typename T>
 void remap_inverse(Remap remap, T* v, size_t n) {
-  constexpr int top = 8 * sizeof(T) - 1;
   if (remap == Remap::zigzag)
     for (size_t i = 0; i < n; ++i)
       v[i] = static_cast<T>(v[i] >> 1) ^ static_cast<T>(T{0} - (v[i] & 1));
   if (remap == Remap::sign_to_lsb)
-    for (size_t i = 0; i < n; ++i) v[i] = static_cast<T>(v[i] >> 1 | v[i] << top);
+    for (size_t i = 0; i < n; ++i) {
+      const Top<T> high = static_cast<Top<T>>(v[i] >> kBelow<T>);
+      const auto rotated = static_cast<Top<T>>(high >> 1 | high << (8 * sizeof(high) - 1));
+      v[i] = with_top(v[i], rotated);
+    }
 }
 
 template <typename T, typename Value>

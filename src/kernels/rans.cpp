@@ -63,8 +63,8 @@ Widths offset_widths(uint32_t offset_length, int count_bits, int verbatim_bits) 
 
 RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
     : count_bits(table.count_bits), verbatim_bits(verbatim_bits_), row_of(table.row_of) {
-  if (verbatim_bits != 0 && verbatim_bits != 8)
-    throw std::invalid_argument("rANS: verbatim bits are 0 or 8");
+  if (verbatim_bits < 0 || verbatim_bits > (table.width == 16 ? 8 : 0))
+    throw std::invalid_argument("rANS: verbatim bits are 0 to 8, and only for 16-bit values");
   std::vector<uint32_t> counts = table.counts;
   const uint32_t total = 1u << count_bits, sum = table.cumulative.back();
   auto owner = counts.end();
@@ -142,7 +142,15 @@ bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vec
     states[i & (lanes - 1)] = (quotient << table.count_bits) + code;
   }
 
-  std::vector<uint8_t> spill;
+  std::vector<uint8_t> verbatim, spill;
+  if (table.verbatim_bits) {
+    BitWriterLsb writer(verbatim);
+    const uint32_t mask = (1u << table.verbatim_bits) - 1;
+    for (size_t i = 0; i < n; ++i)
+      writer.put((values[i] - table.rows[table.row_of[values[i]]].start) & mask,
+                 table.verbatim_bits);
+    writer.flush();
+  }
   if (table.spills) {
     BitWriterLsb writer(spill);
     for (size_t i = 0; i < n; ++i) {
@@ -153,9 +161,7 @@ bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vec
     append_u32(out, static_cast<uint32_t>(spill.size()));
   }
   append(out, states, lanes * 4);
-  if (table.verbatim_bits)
-    for (size_t i = 0; i < n; ++i)
-      out.push_back(static_cast<uint8_t>(values[i] - table.rows[table.row_of[values[i]]].start));
+  append(out, verbatim.data(), verbatim.size());
   append(out, spill.data(), spill.size());
   append(out, words.data() + top, (n - top) * 2);
   return true;
@@ -170,7 +176,8 @@ size_t rounds_portable(const RansTable& table, uint32_t* states, size_t lanes,
                        Value* out, size_t n) {
   const RansSlot* const slots = table.slots.data();
   const uint32_t mask = (1u << table.count_bits) - 1;
-  const int shift = table.count_bits;
+  const int shift = table.count_bits, verbatim_bits = table.verbatim_bits;
+  const uint32_t verbatim_mask = (1u << verbatim_bits) - 1;
   const uint8_t* next = words;
   size_t done = 0;
   while (n - done >= lanes && static_cast<size_t>(words_end - next) >= 2 * lanes) {
@@ -181,7 +188,12 @@ size_t rounds_portable(const RansTable& table, uint32_t* states, size_t lanes,
       uint32_t value = x & ((1u << slot.state_bits) - 1);
       x >>= slot.state_bits;
       if constexpr (sizeof(Value) == 2)
-        if (verbatim) value = value << 8 | verbatim[done + lane];
+        if (verbatim) {
+          const size_t bit = (done + lane) * static_cast<size_t>(verbatim_bits);
+          uint16_t pair;
+          std::memcpy(&pair, verbatim + bit / 8, 2);
+          value = value << verbatim_bits | (uint32_t{pair} >> bit % 8 & verbatim_mask);
+        }
       out[done + lane] = static_cast<Value>(slot.start + value);
       uint16_t word;
       std::memcpy(&word, next, 2);
@@ -217,7 +229,7 @@ bool rans_decode(const RansTable& table, const uint8_t* data, size_t size, Value
     spill_size = read_u32(data);
     data += 4;
   }
-  const size_t verbatim_size = table.verbatim_bits ? n : 0;
+  const size_t verbatim_size = (n * static_cast<size_t>(table.verbatim_bits) + 7) / 8;
   if (static_cast<size_t>(end - data) < 4 * lanes + verbatim_size + spill_size) return false;
   uint32_t states[kMaxLanes];
   std::memcpy(states, data, 4 * lanes);
@@ -231,13 +243,16 @@ bool rans_decode(const RansTable& table, const uint8_t* data, size_t size, Value
     done = choose_rounds<Value>(table, lanes)(table, states, lanes, words, end, verbatim, out, n);
 
   const uint32_t mask = (1u << table.count_bits) - 1;
+  BitReaderLsb verbatim_rest(data + 4 * lanes, verbatim_size);
+  verbatim_rest.skip(done * static_cast<size_t>(table.verbatim_bits));
   for (; done < n; ++done) {  // what is left, every step checked
     uint32_t x = states[done & (lanes - 1)];
     const RansSlot slot = table.slots[x & mask];
     x = slot.count * (x >> table.count_bits) + slot.position;
     uint32_t offset = x & ((1u << slot.state_bits) - 1);
     x >>= slot.state_bits;
-    if (verbatim) offset = offset << 8 | verbatim[done];
+    if (verbatim)
+      offset = offset << table.verbatim_bits | verbatim_rest.get(table.verbatim_bits);
     if (slot.spill_bits) offset = offset << slot.spill_bits | spill.get(slot.spill_bits);
     out[done] = static_cast<Value>(slot.start + offset);
     if (x < kRansLow) {
@@ -251,7 +266,7 @@ bool rans_decode(const RansTable& table, const uint8_t* data, size_t size, Value
   }
   const bool all_home =
       std::all_of(states, states + lanes, [](uint32_t x) { return x == kRansLow; });
-  return all_home && words == end && spill.finished();
+  return all_home && words == end && spill.finished() && verbatim_rest.finished();
 }
 
 template bool rans_encode(const RansTable&, const uint8_t*, size_t, std::vector<uint8_t>&);

@@ -7,9 +7,9 @@
 //    ONE stream, in the order of the values, so the bytes do not depend on how many lanes a vector
 //    register holds.
 //  * A row's offset bits live in the rANS state too, as far as they fit (count bits + offset bits <= 16
-//    keeps one renormalisation a value enough). What does not fit is verbatim: either 8 bits of every
-//    value (16-bit values, where the low byte is nearly noise), or the low bits of just the rows that
-//    are too wide ("spill").
+//    keeps one renormalisation a value enough). What does not fit is verbatim: either the low 1 to 8
+//    bits of every offset (16-bit values, where those are nearly noise), or the low bits of just the
+//    rows that are too wide ("spill").
 //  * Codes are dealt to rows by the alias method: 16 equal buckets (more for more rows), each shared by
 //    at most two rows. The scalar decoder does not care, but three 16-entry tables then say everything
 //    about a code, and 16 entries are what one vector register looks up in one instruction.
@@ -57,7 +57,7 @@ struct RansRow {
 
 struct RansTable {
   int count_bits = 0;
-  int verbatim_bits = 0;  // 0 or 8, of every value
+  int verbatim_bits = 0;  // 0 to 8, of every value
   bool spills = false;
   std::vector<RansSlot> slots;     // 2^count_bits
   std::vector<RansRow> rows;
@@ -83,7 +83,8 @@ template <typename Value>
 bool rans_decode(const RansTable& table, const uint8_t* data, size_t size, Value* out, size_t n);
 
 // The loop itself: whole rounds of `lanes` values as long as at least `lanes` words are left, so that
-// it needs no other bounds check. Advances `words`, returns the number of values done.
+// it needs no other bounds check; the words lie behind the verbatim bits, so reading a few bytes past
+// those is safe too. `verbatim` is null where there are none. Advances `words`, returns the number of values done.
 template <typename Value>
 using RansRounds = size_t (*)(const RansTable& table, uint32_t* states, size_t lanes,
                               const uint8_t*& words, const uint8_t* words_end,

@@ -23,7 +23,7 @@ struct Pair {
 struct Constants {
   Pair thresholds, first, second, starts;
   __m256i code_mask, within_mask;
-  __m128i shift, bucket_shift, bit3_shift;
+  __m128i shift, bucket_shift, bit3_shift, verbatim_shift;
 };
 
 // For each mask of lanes: how many set lanes lie below each lane, which is the word that it takes.
@@ -50,8 +50,16 @@ inline __m256i look_up(const Pair& table, __m256i index, __m256i bit3) {
                        _mm256_castsi256_ps(bit3)));
 }
 
-template <int kVerbatim>
-inline __m256i step(const Constants& c, __m256i& x, const uint8_t*& words, __m256i low_byte) {
+// The verbatim bits of 8 values: `bits` bytes, dealt to eight by a bit deposit.
+inline __m256i load_verbatim(const uint8_t* from, uint64_t byte_mask) {
+  uint64_t packed;
+  std::memcpy(&packed, from, 8);
+  return _mm256_cvtepu8_epi32(
+      _mm_cvtsi64_si128(static_cast<int64_t>(_pdep_u64(packed, byte_mask))));
+}
+
+template <bool kVerbatim>
+inline __m256i step(const Constants& c, __m256i& x, const uint8_t*& words, __m256i low_bits) {
   const __m256i bucket = _mm256_srl_epi32(x, c.bucket_shift);
   const __m256i bit3 = _mm256_sll_epi32(x, c.bit3_shift);
   const __m256i within = _mm256_and_si256(x, c.within_mask);
@@ -66,7 +74,8 @@ inline __m256i step(const Constants& c, __m256i& x, const uint8_t*& words, __m25
   x = _mm256_add_epi32(_mm256_mullo_epi32(count, _mm256_srl_epi32(x, c.shift)), position);
   __m256i value = _mm256_andnot_si256(_mm256_sllv_epi32(_mm256_set1_epi32(-1), bits), x);
   x = _mm256_srlv_epi32(x, bits);
-  if constexpr (kVerbatim) value = _mm256_or_si256(_mm256_slli_epi32(value, 8), low_byte);
+  if constexpr (kVerbatim)
+    value = _mm256_or_si256(_mm256_sll_epi32(value, c.verbatim_shift), low_bits);
   value = _mm256_add_epi32(value, look_up(c.starts, _mm256_srli_epi32(entry, 28), entry));
   const __m256i low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
   const auto mask = static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(low)));
@@ -94,7 +103,7 @@ inline void store(uint16_t* out, __m256i value) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_castsi256_si128(packed));
 }
 
-template <typename Value, int kVerbatim, int kRegisters>
+template <typename Value, bool kVerbatim, int kRegisters>
 size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io,
               const uint8_t* words_end, const uint8_t* verbatim, Value* out, size_t n) {
   const int shift = table.count_bits;
@@ -106,7 +115,10 @@ size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io
                     _mm256_set1_epi32((1 << (shift - 4)) - 1),
                     _mm_cvtsi32_si128(shift),
                     _mm_cvtsi32_si128(shift - 4),
-                    _mm_cvtsi32_si128(32 - shift)};
+                    _mm_cvtsi32_si128(32 - shift),
+                    _mm_cvtsi32_si128(table.verbatim_bits)};
+  const auto bits = static_cast<size_t>(table.verbatim_bits);
+  const uint64_t byte_mask = 0x0101010101010101 * ((1u << bits) - 1);
   __m256i x[kRegisters];
   const auto at_state = [&](int r) { return reinterpret_cast<__m256i*>(states + 8 * r); };
   for (int r = 0; r < kRegisters; ++r) x[r] = _mm256_loadu_si256(at_state(r));
@@ -117,11 +129,9 @@ size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io
 #pragma GCC unroll 4
     for (int r = 0; r < kRegisters; ++r) {
       const size_t at = done + 8 * r;
-      __m256i low_byte = _mm256_setzero_si256();
-      if constexpr (kVerbatim)
-        low_byte = _mm256_cvtepu8_epi32(
-            _mm_loadl_epi64(reinterpret_cast<const __m128i*>(verbatim + at)));
-      store(out + at, step<kVerbatim>(c, x[r], words, low_byte));
+      __m256i low_bits = _mm256_setzero_si256();
+      if constexpr (kVerbatim) low_bits = load_verbatim(verbatim + at / 8 * bits, byte_mask);
+      store(out + at, step<kVerbatim>(c, x[r], words, low_bits));
     }
   }
   for (int r = 0; r < kRegisters; ++r) _mm256_storeu_si256(at_state(r), x[r]);
@@ -138,8 +148,8 @@ size_t rans_rounds_avx2(const RansTable& table, uint32_t* states, size_t lanes,
   const auto run = [&]<int kRegisters>() {
     if constexpr (sizeof(Value) == 2)
       if (verbatim)
-        return rounds<Value, 8, kRegisters>(table, states, words, words_end, verbatim, out, n);
-    return rounds<Value, 0, kRegisters>(table, states, words, words_end, verbatim, out, n);
+        return rounds<Value, true, kRegisters>(table, states, words, words_end, verbatim, out, n);
+    return rounds<Value, false, kRegisters>(table, states, words, words_end, verbatim, out, n);
   };
   switch (lanes) {
     case 128: return run.template operator()<16>();

@@ -10,19 +10,31 @@
 
 #include <immintrin.h>
 
+#include <cstring>
+
 namespace fewbits {
 
 namespace {
 
 struct Constants {
   __m512i thresholds, first, second, starts, code_mask, within_mask;
-  __m128i shift, bucket_shift;
+  __m128i shift, bucket_shift, verbatim_shift;
 };
 
-// One round of one register: decodes 16 values, returns them as 32-bit integers without the start's
-// verbatim part. `x` is renormalised and `words` advanced.
-template <int kVerbatim>
-inline __m512i step(const Constants& c, __m512i& x, const uint8_t*& words, __m512i low_byte) {
+// The verbatim bits of 16 values from bit 16 * bits * k on: `bits` bytes for each 8 of them, dealt to
+// bytes by a bit deposit.
+inline __m512i load_verbatim(const uint8_t* from, int bits, uint64_t byte_mask) {
+  uint64_t low, high;
+  std::memcpy(&low, from, 8);
+  std::memcpy(&high, from + bits, 8);
+  return _mm512_cvtepu8_epi32(_mm_set_epi64x(static_cast<int64_t>(_pdep_u64(high, byte_mask)),
+                                             static_cast<int64_t>(_pdep_u64(low, byte_mask))));
+}
+
+// One round of one register: decodes 16 values, returns them as 32-bit integers. `x` is renormalised
+// and `words` advanced.
+template <bool kVerbatim>
+inline __m512i step(const Constants& c, __m512i& x, const uint8_t*& words, __m512i low_bits) {
   const __m512i field = _mm512_set1_epi32(0xFFF), one = _mm512_set1_epi32(1);
   const __m512i bucket = _mm512_srl_epi32(x, c.bucket_shift);  // a permute reads its low 4 bits only
   const __m512i within = _mm512_and_si512(x, c.within_mask);
@@ -37,7 +49,8 @@ inline __m512i step(const Constants& c, __m512i& x, const uint8_t*& words, __m51
   x = _mm512_add_epi32(_mm512_mullo_epi32(count, _mm512_srl_epi32(x, c.shift)), position);
   __m512i value = _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), bits), x);
   x = _mm512_srlv_epi32(x, bits);
-  if constexpr (kVerbatim) value = _mm512_or_si512(_mm512_slli_epi32(value, 8), low_byte);
+  if constexpr (kVerbatim)
+    value = _mm512_or_si512(_mm512_sll_epi32(value, c.verbatim_shift), low_bits);
   value = _mm512_add_epi32(
       value, _mm512_permutexvar_epi32(_mm512_srli_epi32(entry, 28), c.starts));
   const __mmask16 low = _mm512_cmplt_epu32_mask(x, _mm512_slli_epi32(one, 16));
@@ -49,7 +62,7 @@ inline __m512i step(const Constants& c, __m512i& x, const uint8_t*& words, __m51
   return value;
 }
 
-template <typename Value, int kVerbatim, int kRegisters>
+template <typename Value, bool kVerbatim, int kRegisters>
 size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io,
               const uint8_t* words_end, const uint8_t* verbatim, Value* out, size_t n) {
   const auto load = [](const uint32_t* p) { return _mm512_loadu_si512(p); };
@@ -61,7 +74,10 @@ size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io
                     _mm512_set1_epi32((1 << shift) - 1),
                     _mm512_set1_epi32((1 << (shift - 4)) - 1),
                     _mm_cvtsi32_si128(shift),
-                    _mm_cvtsi32_si128(shift - 4)};
+                    _mm_cvtsi32_si128(shift - 4),
+                    _mm_cvtsi32_si128(table.verbatim_bits)};
+  const auto bits = static_cast<size_t>(table.verbatim_bits);
+  const uint64_t byte_mask = 0x0101010101010101 * ((1u << bits) - 1);
   __m512i x[kRegisters];
   for (int r = 0; r < kRegisters; ++r) x[r] = load(states + 16 * r);
   constexpr size_t lanes = 16 * kRegisters;
@@ -73,11 +89,10 @@ size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io
 #pragma GCC unroll 8
     for (int r = 0; r < kRegisters; ++r) {
       const size_t at = done + 16 * r;
-      __m512i low_byte = _mm512_setzero_si512();
+      __m512i low_bits = _mm512_setzero_si512();
       if constexpr (kVerbatim)
-        low_byte = _mm512_cvtepu8_epi32(
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(verbatim + at)));
-      const __m512i value = step<kVerbatim>(c, x[r], words, low_byte);
+        low_bits = load_verbatim(verbatim + at / 8 * bits, table.verbatim_bits, byte_mask);
+      const __m512i value = step<kVerbatim>(c, x[r], words, low_bits);
       if constexpr (sizeof(Value) == 1)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + at), _mm512_cvtepi32_epi8(value));
       else
@@ -98,8 +113,8 @@ size_t rans_rounds_avx512(const RansTable& table, uint32_t* states, size_t lanes
   const auto run = [&]<int kRegisters>() {
     if constexpr (sizeof(Value) == 2)
       if (verbatim)
-        return rounds<Value, 8, kRegisters>(table, states, words, words_end, verbatim, out, n);
-    return rounds<Value, 0, kRegisters>(table, states, words, words_end, verbatim, out, n);
+        return rounds<Value, true, kRegisters>(table, states, words, words_end, verbatim, out, n);
+    return rounds<Value, false, kRegisters>(table, states, words, words_end, verbatim, out, n);
   };
   switch (lanes) {
     case 128: return run.template operator()<8>();

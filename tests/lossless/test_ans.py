@@ -28,9 +28,9 @@ def kernel_decode(payload, n, table, verbatim_bits, dtype):
 
 def verbatim_choices(table):
     """Verbatim bits that this table can be coded with."""
-    widest = max(table.offset_lengths)
-    wide_enough = table.width == 16 and widest <= 8 + 16 - table.count_bits
-    return (0, 8) if wide_enough else (0,)
+    room = 16 - table.count_bits
+    least = max(1, max(table.offset_lengths) - room)
+    return (0, *range(least, 9)) if table.width == 16 else (0,)
 
 
 @given(tables_and_values())
@@ -50,22 +50,25 @@ def test_every_kernel_equals_the_plain_form(case):
 
 
 @pytest.mark.parametrize("n", [2047, 4096, 16384, 32768 + 5, 65536, 131072 + 77, 262144 + 1])
-@pytest.mark.parametrize("kind", ["byte", "pair", "pair+verbatim", "spill", "many rows"])
+@pytest.mark.parametrize(
+    "kind",
+    ["byte", "pair", "pair+8 verbatim", "pair+7 verbatim", "pair+3 verbatim", "spill", "many rows"],
+)
 def test_all_lane_counts_and_row_kinds_agree_on_long_blocks(n, kind):
     rng = np.random.default_rng(n)
     wide = kind.startswith("pair")
-    spread = 3000 if kind == "pair+verbatim" else 20 if wide else 9
+    verbatim_bits = int(kind[5]) if "verbatim" in kind else 0
+    spread = 12 << verbatim_bits if wide else 9
     values = np.abs(rng.laplace(0, spread, n)).astype(np.int64)
     values = np.minimum(values, 65535 if wide else 255).astype(np.uint16 if wide else np.uint8)
-    longest = {"byte": 6, "pair": 6, "pair+verbatim": 14, "spill": 7, "many rows": 6}[kind]
+    longest = 7 if kind == "spill" else 6 + verbatim_bits
     table = find_table(
         histogram(values, 16 if wide else 8),
         rows={"many rows": 40, "spill": 3}.get(kind, 16),
         count_bits=10,
         max_offset_length=longest,
-        verbatim_bits=8 if "verbatim" in kind else 0,
+        verbatim_bits=verbatim_bits,
     )
-    verbatim_bits = 8 if "verbatim" in kind else 0
     payload = _kernels.rans_encode(values, table.kernel, verbatim_bits)
     results = []
     for name in SIMD:

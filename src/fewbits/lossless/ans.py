@@ -106,8 +106,9 @@ def encode(values: NDArray[Any], table: RangeTable, verbatim_bits: int = 0) -> b
             x //= LOW
         x = x << bits | int(offsets[i]) >> (verbatim_bits + rows.spill_bits[row])
         states[i % len(states)] = (x // count << m) + rows.code_of[row, x % count]
-    spill, used = 0, 0
-    for row, offset in zip(row_of, offsets, strict=True):
+    verbatim, spill, used = 0, 0, 0
+    for i, (row, offset) in enumerate(zip(row_of, offsets, strict=True)):
+        verbatim |= (int(offset) & ((1 << verbatim_bits) - 1)) << i * verbatim_bits
         bits = rows.spill_bits[row]
         spill |= (int(offset) & ((1 << bits) - 1)) << used
         used += bits
@@ -116,7 +117,7 @@ def encode(values: NDArray[Any], table: RangeTable, verbatim_bits: int = 0) -> b
         (
             len(spilled).to_bytes(4, "little") if rows.spills else b"",
             np.array(states, "<u4").tobytes(),
-            (offsets % 256).astype(np.uint8).tobytes() if verbatim_bits else b"",
+            verbatim.to_bytes((n * verbatim_bits + 7) // 8, "little"),
             spilled if rows.spills else b"",
             np.array(words[::-1], "<u2").tobytes(),
         )
@@ -128,11 +129,11 @@ def decode(payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0) ->
     rows, m = _Rows(table, verbatim_bits), table.count_bits
     start = 4 if rows.spills else 0
     spilled = int.from_bytes(payload[:start], "little")
-    sections = np.cumsum([start, 4 * lanes(n), n if verbatim_bits else 0, spilled])
+    sections = np.cumsum([start, 4 * lanes(n), (n * verbatim_bits + 7) // 8, spilled])
     if sections[-1] > len(payload) or (len(payload) - sections[-1]) % 2:
         raise CorruptError("rANS payload is cut short")
     states = [int(x) for x in np.frombuffer(payload[sections[0] : sections[1]], "<u4")]
-    verbatim = payload[sections[1] : sections[2]]
+    verbatim = int.from_bytes(payload[sections[1] : sections[2]], "little")
     spill = int.from_bytes(payload[sections[2] : sections[3]], "little")
     words = iter(np.frombuffer(payload[sections[3] :], "<u2").tolist())
     out, used = np.empty(n, np.int64), 0
@@ -142,8 +143,8 @@ def decode(payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0) ->
         x = rows.counts[code.row] * (x >> m) + code.position
         bits, spill_bits = rows.state_bits[code.row], rows.spill_bits[code.row]
         offset, x = x % (1 << bits), x >> bits
-        if verbatim_bits:
-            offset = offset << 8 | verbatim[i]
+        low = verbatim >> i * verbatim_bits & ((1 << verbatim_bits) - 1)
+        offset = offset << verbatim_bits | low
         offset = offset << spill_bits | (spill >> used & ((1 << spill_bits) - 1))
         used += spill_bits
         out[i] = table.starts[code.row] + offset

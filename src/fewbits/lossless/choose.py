@@ -23,6 +23,10 @@ MIN_SAVING = 0.005
 MIN_SAVING_OF_SLOW = 0.01
 # Tensors of fewer values than this try smaller tables, which cost less to store.
 SMALL_TENSOR = 4096
+# Of 16-bit offsets, so many low bits are nearly noise in trained floats.
+VERBATIM_BITS = (8, 7, 6)
+# From this share of one value on, finer counts than the vector kernels take may pay.
+MOSTLY_ONE = 0.9
 # From this share of one value on, a verbatim low byte may cost more size than it saves time.
 MANY_EQUAL = 0.05
 # The arithmetic coder works value by value; its streams are blocks of this many elements.
@@ -91,46 +95,52 @@ def _price(bare: Plan, data: NDArray[np.uint8], elements: int, settings: Lossles
         histogram = bare.kernel.histogram(index, data).astype(np.int64)
         plane_entropy = entropy(histogram)
         entropy_bits += plane_entropy * plane.values_in(1)
-        best, best_bits = plane, float(plane.values_in(elements) * plane.width)
+        bits = float(plane.values_in(elements) * plane.width)
         if np.count_nonzero(histogram) == 1:
-            best_bits = 0.0
+            bits = 0.0
         elif plane_entropy < plane.width * (1 - MIN_SAVING):
-            for coded, bits, slow in _candidates(plane, histogram, settings):
-                saving = MIN_SAVING_OF_SLOW if slow and best.tables else 0.0
-                if best is plane:
-                    saving = MIN_SAVING
-                if bits < best_bits * (1 - saving):
-                    best, best_bits = coded, bits
-        planes.append(best)
-        price_bits += best_bits
+            coded, coded_bits = _best_coding(plane, histogram, settings)
+            if coded_bits < bits * (1 - MIN_SAVING):
+                plane, bits = coded, coded_bits
+        planes.append(plane)
+        price_bits += bits
     return Choice(replace(bare, planes=tuple(planes)), entropy_bits, price_bits)
 
 
-def _candidates(
-    plane: Plane, histogram: Histogram, settings: Lossless
-) -> Iterator[tuple[Plane, float, bool]]:
-    """Coded forms of a plane with their price in bits and whether they decode slowly."""
-    values = int(histogram.sum())
-    coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
+def _best_coding(plane: Plane, histogram: Histogram, settings: Lossless) -> tuple[Plane, float]:
+    """The cheapest coded form of a plane and its price in bits; infinite if there is none."""
+    best, best_bits = plane, float("inf")
     row_choices = [settings.rows]
-    if values < SMALL_TENSOR:
+    if histogram.sum() < SMALL_TENSOR:
         row_choices += [rows for rows in (8, 4) if rows < settings.rows]
-    for count_bits, longest, verbatim_bits, slow in _shapes(plane, histogram, settings):
+    unhindered: set[int] = set()  # verbatim bits with which every row is as long as it wants to be
+    for shape in _shapes(plane, histogram, settings):
+        worse = shape.verbatim_bits < best.verbatim_bits - 1  # one bit fewer did not pay already
+        if not shape.slow and (shape.verbatim_bits in unhindered or worse):
+            continue
         for rows in row_choices:
             try:
                 table = find_table(
                     histogram,
                     rows=rows,
-                    count_bits=count_bits,
+                    count_bits=shape.count_bits,
                     method=settings.search,
-                    max_offset_length=longest,
-                    verbatim_bits=verbatim_bits,
+                    max_offset_length=shape.longest,
+                    verbatim_bits=shape.verbatim_bits,
                     depth=2 if plane.width <= 8 else 1,  # Listing 1 at depth 2: minutes at 16 bits
                 )
             except ValueError:
                 continue  # so few rows of this length cannot hold the values
-            coded = replace(plane, coder=coder, verbatim_bits=verbatim_bits, tables=(table,))
-            yield coded, _coded_bits(table, histogram, verbatim_bits), slow
+            if max(table.offset_lengths) < shape.longest:
+                unhindered.add(shape.verbatim_bits)
+            bits = _coded_bits(table, histogram, shape.verbatim_bits)
+            if bits < best_bits * (1 - MIN_SAVING_OF_SLOW * shape.slow):
+                coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
+                best = replace(
+                    plane, coder=coder, verbatim_bits=shape.verbatim_bits, tables=(table,)
+                )
+                best_bits = bits
+    return best, best_bits
 
 
 def _coded_bits(table: RangeTable, histogram: Histogram, verbatim_bits: int) -> float:
@@ -143,36 +153,41 @@ def _coded_bits(table: RangeTable, histogram: Histogram, verbatim_bits: int) -> 
     return bits + 8 * len(table.to_bytes())
 
 
-def _shapes(
-    plane: Plane, histogram: Histogram, settings: Lossless
-) -> Iterator[tuple[int, int, int, bool]]:
-    """(count bits, longest offset, verbatim bits, decodes slowly) to try, fast ones first.
+@dataclass(frozen=True)
+class _Shape:
+    """What bounds a table: count bits, longest offset, verbatim bits, and if it decodes slowly."""
+
+    count_bits: int
+    longest: int
+    verbatim_bits: int = 0
+    slow: bool = False
+
+
+def _shapes(plane: Plane, histogram: Histogram, settings: Lossless) -> Iterator[_Shape]:
+    """Shapes to try, those that decode fast first, and of those the finer counts first.
 
     With rANS, offset bits ride in the state where count bits and they make at most 16; 12 count
     bits at most, and no spilling, is what the vector kernels take.
     """
     longest = 15 if plane.width == 16 else 7
+    asked = settings.count_bits
     if settings.coder == "arithmetic":
-        for count_bits in (settings.count_bits,) if settings.count_bits else (10, 14):
-            yield count_bits, longest, 0, False
+        for count_bits in (asked,) if asked else (10, 14):
+            yield _Shape(count_bits, longest)
         return
-    choices = (settings.count_bits,) if settings.count_bits else (10, 12)
-    if plane.width == 16:
+    choices = (asked,) if asked else (12, 10)
+    for verbatim_bits in VERBATIM_BITS if plane.width == 16 else (0,):
         for count_bits in choices:
-            yield count_bits, min(longest, 8 + 16 - count_bits), 8, count_bits > 12
-        if not _low_byte_is_noise(histogram):
-            for count_bits in (settings.count_bits,) if settings.count_bits else (12,):
-                yield count_bits, longest, 0, True
-        return
-    for count_bits in choices:
-        yield count_bits, min(longest, 16 - count_bits), 0, count_bits > 12
-    sparse = histogram.max() > 0.9 * histogram.sum()
-    if settings.count_bits is not None or sparse:
-        yield settings.count_bits or 15, longest, 0, True
+            reach = min(longest, verbatim_bits + 16 - count_bits)
+            yield _Shape(count_bits, reach, verbatim_bits, count_bits > 12)
+    if plane.width == 16 and not _low_byte_is_noise(histogram):
+        yield _Shape(asked or 12, longest, slow=True)
+    elif plane.width < 16 and (asked or histogram.max() > MOSTLY_ONE * histogram.sum()):
+        yield _Shape(asked or 15, longest, slow=True)
 
 
 def _low_byte_is_noise(histogram: Histogram) -> bool:
-    """Whether the low byte of 16-bit values carries about 8 bits: then storing it costs nothing.
+    """Whether the low byte of 16-bit values carries about 8 bits: then storing it costs little.
 
     Not so for small integers (few different values) or tensors with many exact zeros.
     """

@@ -40,7 +40,7 @@ class Mode(IntEnum):
 class Plane:
     """A field of ``bytes_`` bytes (0: two nibbles) at byte ``offset``, and the tables that code it.
 
-    ``verbatim_bits`` (rANS only) is 8 where the low byte of every 16-bit offset is stored as it is.
+    ``verbatim_bits`` (rANS only): so many low bits of every 16-bit offset are stored as they are.
     """
 
     bytes_: int

@@ -22,7 +22,10 @@ NIBBLES = 0
 
 
 class Remap(IntEnum):
-    """Reversible maps that bring likely values together (``docs/format.md``, "Remap")."""
+    """Reversible maps that bring likely values together (``docs/format.md``, "Remap").
+
+    ``SIGN_TO_LSB`` moves a float's sign below the rest of its top 16 bits.
+    """
 
     IDENTITY = 0
     ZIGZAG = 1
@@ -45,7 +48,8 @@ def _bytewise(element_bytes: int, *remaps: Remap) -> Layout:
 
 _PLAIN = _bytewise(1, Remap.IDENTITY)
 _FLOAT16 = Layout(2, (Remap.SIGN_TO_LSB,), ((2, 0),))
-# The top 16 bits of a wide float hold sign, exponent and the first mantissa bits.
+# The top 16 bits of a wide float are exponent, first mantissa bits and, once remapped, the sign.
+# The bytes below are then zero where a shorter float was widened.
 _FLOAT32 = Layout(4, (Remap.SIGN_TO_LSB,), ((2, 2), (1, 1), (1, 0)))
 _FLOAT64 = Layout(8, (Remap.SIGN_TO_LSB,), ((2, 6), *((1, b) for b in reversed(range(6)))))
 _FLOAT8 = Layout(1, (Remap.SIGN_TO_LSB,), ((1, 0),))
