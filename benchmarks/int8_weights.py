@@ -3,8 +3,8 @@
     python benchmarks/int8_weights.py model-int8.safetensors [more.safetensors ...]
 
 Every size is measured on encoded bytes that were decoded again, tensor by tensor, as a share of
-the original: size-weighted, and as the mean over tensors. "Streams" counts coded bits and tables, as the
-paper does; "frames" everything in the file but the padding between tensors.
+the original: size-weighted, and as the mean over tensors. "Streams" counts coded bits and tables,
+as the paper does; "frames" everything in the file but the padding between tensors.
 """
 
 import argparse

@@ -200,8 +200,10 @@ def decode_rans(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
     spill = [max(0, r - (16 - m)) for r in rest]
     bits = Bits(data)
     spills = any(s and c for s, c in zip(spill, table.counts, strict=True))
+    log2_lanes = bits.take(8)
+    need(log2_lanes <= 7, "too many lanes")
     spill_size = bits.take(32) if spills else 0
-    lanes = min(128, 1 << max(1, n // 2048).bit_length() - 1)
+    lanes = 1 << log2_lanes
     states = [bits.take(32) for _ in range(lanes)]
     verbatim, spilled = Bits(bits.raw((n * v + 7) // 8)), Bits(bits.raw(spill_size))
     out = []

@@ -118,16 +118,20 @@ RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
   }
 }
 
+namespace {
+
+// Pushes the values, last first; words fill `words` from the back. Returns where they start, or npos if
+// a value has no row.
+constexpr size_t npos = SIZE_MAX;
+
 template <typename Value>
-bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vector<uint8_t>& out) {
-  const size_t lanes = rans_lanes(n);
-  uint32_t states[kMaxLanes];
+size_t push_values(const RansTable& table, const Value* values, size_t n, size_t lanes,
+                   uint32_t* states, std::vector<uint16_t>& words) {
   std::fill_n(states, lanes, kRansLow);
-  std::vector<uint16_t> words(n);  // at most one a value, filled from the back
   size_t top = n;
   for (size_t i = n; i-- > 0;) {
     const uint16_t r = table.row_of[values[i]];
-    if (r == kNoRow) return false;
+    if (r == kNoRow) return npos;
     const RansRow& row = table.rows[r];
     uint32_t x = states[i & (lanes - 1)];
     words[top - 1] = static_cast<uint16_t>(x);
@@ -140,6 +144,22 @@ bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vec
         static_cast<unsigned __int128>(x) * row.reciprocal >> 63);
     const uint32_t code = table.code_of[row.first_code + (x - quotient * row.count)];
     states[i & (lanes - 1)] = (quotient << table.count_bits) + code;
+  }
+  return top;
+}
+
+}  // namespace
+
+template <typename Value>
+bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vector<uint8_t>& out) {
+  uint32_t states[kMaxLanes];
+  std::vector<uint16_t> words(n);  // at most one a value
+  size_t lanes = rans_lanes(n, SIZE_MAX);
+  size_t top = push_values(table, values, n, lanes, states, words);
+  if (top == npos) return false;
+  if (const size_t enough = rans_lanes(n, 2 * (n - top)); enough < lanes) {
+    lanes = enough;  // there is so little to code that this many lanes would show
+    top = push_values(table, values, n, lanes, states, words);
   }
 
   std::vector<uint8_t> verbatim, spill;
@@ -158,8 +178,9 @@ bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vec
       writer.put((values[i] - row.start) & ((1u << row.spill_bits) - 1), row.spill_bits);
     }
     writer.flush();
-    append_u32(out, static_cast<uint32_t>(spill.size()));
   }
+  out.push_back(static_cast<uint8_t>(std::countr_zero(lanes)));
+  if (table.spills) append_u32(out, static_cast<uint32_t>(spill.size()));
   append(out, states, lanes * 4);
   append(out, verbatim.data(), verbatim.size());
   append(out, spill.data(), spill.size());
@@ -221,11 +242,12 @@ RansRounds<Value> choose_rounds(const RansTable& table, size_t lanes) {
 
 template <typename Value>
 bool rans_decode(const RansTable& table, const uint8_t* data, size_t size, Value* out, size_t n) {
-  const size_t lanes = rans_lanes(n);
   const uint8_t* const end = data + size;
+  if (size < 1 || *data > std::countr_zero(kMaxLanes)) return false;
+  const size_t lanes = size_t{1} << *data++;
   size_t spill_size = 0;
   if (table.spills) {
-    if (size < 4) return false;
+    if (end - data < 4) return false;
     spill_size = read_u32(data);
     data += 4;
   }

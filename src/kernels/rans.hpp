@@ -31,9 +31,10 @@ namespace fewbits {
 inline constexpr uint32_t kRansLow = 1u << 16;  // states live in [2^16, 2^32)
 inline constexpr size_t kMaxLanes = 128;
 
-// Lanes of a block of n values: one for every 2048 values, a power of two, at most 128.
-inline size_t rans_lanes(size_t n) {
-  return std::clamp<size_t>(std::bit_floor(n / 2048), 1, kMaxLanes);
+// How many lanes pay: each costs about three bytes, so one for every 2048 values and every 512 bytes of
+// words; a power of two, at most 128. The payload tells the decoder.
+inline size_t rans_lanes(size_t values, size_t word_bytes) {
+  return std::clamp<size_t>(std::bit_floor(std::min(values / 2048, word_bytes / 512)), 1, kMaxLanes);
 }
 
 // What a code (the low count_bits of a state) stands for.

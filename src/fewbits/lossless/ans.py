@@ -24,12 +24,13 @@ from fewbits.lossless.table import RangeTable
 
 LOW = 1 << 16  # states live in [2**16, 2**32)
 MAX_LANES = 128
-VALUES_A_LANE = 2048
+VALUES_A_LANE, WORD_BYTES_A_LANE = 2048, 512
 
 
-def lanes(values: int) -> int:
-    """Lanes of a block: one for every 2048 values, a power of two, 1 to 128."""
-    return min(MAX_LANES, 1 << max(0, (values // VALUES_A_LANE).bit_length() - 1))
+def lanes(values: int, word_bytes: int) -> int:
+    """How many lanes pay, since each costs about three bytes: a power of two, 1 to 128."""
+    worth = min(values // VALUES_A_LANE, word_bytes // WORD_BYTES_A_LANE)
+    return min(MAX_LANES, 1 << max(0, worth.bit_length() - 1))
 
 
 @dataclass(frozen=True)
@@ -94,18 +95,13 @@ class _Rows:
 
 def encode(values: NDArray[Any], table: RangeTable, verbatim_bits: int = 0) -> bytes:
     """The payload of 1-d ``values``; ``ValueError`` for a value without a row."""
-    rows, m = _Rows(table, verbatim_bits), table.count_bits
+    rows = _Rows(table, verbatim_bits)
     row_of, offsets = table.split(values)
     n = len(row_of)
-    states, words = [LOW] * lanes(n), []
-    for i in reversed(range(n)):
-        row, x = int(row_of[i]), states[i % len(states)]
-        count, bits = rows.counts[row], rows.state_bits[row]
-        if x >= count << (32 - m - bits):  # so that pushing keeps it below 2**32
-            words.append(x % LOW)
-            x //= LOW
-        x = x << bits | int(offsets[i]) >> (verbatim_bits + rows.spill_bits[row])
-        states[i % len(states)] = (x // count << m) + rows.code_of[row, x % count]
+    states, words = _push(rows, row_of, offsets, lanes(n, 1 << 62))
+    enough = lanes(n, 2 * len(words))
+    if enough < len(states):  # there is so little to code that this many lanes would show
+        states, words = _push(rows, row_of, offsets, enough)
     verbatim, spill, used = 0, 0, 0
     for i, (row, offset) in enumerate(zip(row_of, offsets, strict=True)):
         verbatim |= (int(offset) & ((1 << verbatim_bits) - 1)) << i * verbatim_bits
@@ -115,6 +111,7 @@ def encode(values: NDArray[Any], table: RangeTable, verbatim_bits: int = 0) -> b
     spilled = spill.to_bytes((used + 7) // 8, "little")
     return b"".join(
         (
+            bytes((len(states).bit_length() - 1,)),
             len(spilled).to_bytes(4, "little") if rows.spills else b"",
             np.array(states, "<u4").tobytes(),
             verbatim.to_bytes((n * verbatim_bits + 7) // 8, "little"),
@@ -124,12 +121,30 @@ def encode(values: NDArray[Any], table: RangeTable, verbatim_bits: int = 0) -> b
     )
 
 
+def _push(
+    rows: _Rows, row_of: NDArray[np.intp], offsets: NDArray[np.int64], count_of_lanes: int
+) -> tuple[list[int], list[int]]:
+    """Lane states after pushing all values, last first, and the words shed, last first too."""
+    m, states, words = rows.table.count_bits, [LOW] * count_of_lanes, list[int]()
+    for i in reversed(range(len(row_of))):
+        row, x = int(row_of[i]), states[i % len(states)]
+        count, bits = rows.counts[row], rows.state_bits[row]
+        if x >= count << (32 - m - bits):  # so that pushing keeps it below 2**32
+            words.append(x % LOW)
+            x //= LOW
+        x = x << bits | int(offsets[i]) >> (rows.verbatim_bits + rows.spill_bits[row])
+        states[i % len(states)] = (x // count << m) + rows.code_of[row, x % count]
+    return states, words
+
+
 def decode(payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0) -> NDArray[np.int64]:
     """The ``n`` values of a payload; ``CorruptError`` if it is not one of this table."""
     rows, m = _Rows(table, verbatim_bits), table.count_bits
-    start = 4 if rows.spills else 0
-    spilled = int.from_bytes(payload[:start], "little")
-    sections = np.cumsum([start, 4 * lanes(n), (n * verbatim_bits + 7) // 8, spilled])
+    if not payload or payload[0] >= MAX_LANES.bit_length():
+        raise CorruptError("rANS payload has no possible number of lanes")
+    start = 5 if rows.spills else 1
+    spilled = int.from_bytes(payload[1:start], "little")
+    sections = np.cumsum([start, 4 << payload[0], (n * verbatim_bits + 7) // 8, spilled])
     if sections[-1] > len(payload) or (len(payload) - sections[-1]) % 2:
         raise CorruptError("rANS payload is cut short")
     states = [int(x) for x in np.frombuffer(payload[sections[0] : sections[1]], "<u4")]

@@ -15,16 +15,19 @@ from fewbits.lossless.histogram import Histogram, entropy
 from fewbits.lossless.plan import BLOCK_BYTES, MAX_BLOCK_ELEMENTS, Coder, Plan, Plane
 from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
-from fewbits.values.types import NIBBLES, Layout
+from fewbits.values.types import NIBBLES, Layout, Remap
 
 # Coding that saves less than this share of a plane is not worth its time.
 MIN_SAVING = 0.005
 # A slower way to decode (offsets outside the state, more than 12 count bits) must save this much.
 MIN_SAVING_OF_SLOW = 0.01
-# Tensors of fewer values than this try smaller tables, which cost less to store.
-SMALL_TENSOR = 4096
+# Of small tensors the table itself is a large share, and finding it most of the time: planes of
+# fewer values than the first number get no more rows than the second, and one shape.
+SMALL = ((1024, 4), (4096, 8))
 # Of 16-bit offsets, so many low bits are nearly noise in trained floats.
-VERBATIM_BITS = (8, 7, 6)
+VERBATIM_BITS = (7, 6, 8)
+# So many elements tell whether a float tensor has both signs.
+SIGN_SAMPLE = 4096
 # From this share of one value on, finer counts than the vector kernels take may pay.
 MOSTLY_ONE = 0.9
 # From this share of one value on, a verbatim low byte may cost more size than it saves time.
@@ -81,11 +84,22 @@ def choose(data: NDArray[np.uint8], layout: Layout, settings: Lossless) -> Choic
         layouts.append(replace(layout, remaps=layout.remaps[:1], planes=((NIBBLES, 0),)))
     choices = []
     for candidate in layouts:
-        for remap in candidate.remaps:
+        remaps = candidate.remaps
+        if Remap.SIGN_TO_LSB in remaps and _of_one_sign(data, layout.element_bytes):
+            # Where the sign tells nothing it had better stay out of the way, on top.
+            remaps = (*remaps, Remap.IDENTITY)
+        for remap in remaps:
             cut = tuple(Plane(bytes_, offset) for bytes_, offset in candidate.planes)
             bare = Plan(layout.element_bytes, remap, block, cut)
             choices.append(_price(bare, data, elements, settings))
     return min(choices, key=lambda choice: choice.price_bits)
+
+
+def _of_one_sign(data: NDArray[np.uint8], element_bytes: int) -> bool:
+    """Whether a sample of the elements has only one sign bit."""
+    top_bytes = data[element_bytes - 1 :: element_bytes]
+    signs = top_bytes[:: max(1, top_bytes.size // SIGN_SAMPLE)] >> 7
+    return bool(signs.size and signs.min() == signs.max())
 
 
 def _price(bare: Plan, data: NDArray[np.uint8], elements: int, settings: Lossless) -> Choice:
@@ -110,36 +124,31 @@ def _price(bare: Plan, data: NDArray[np.uint8], elements: int, settings: Lossles
 def _best_coding(plane: Plane, histogram: Histogram, settings: Lossless) -> tuple[Plane, float]:
     """The cheapest coded form of a plane and its price in bits; infinite if there is none."""
     best, best_bits = plane, float("inf")
-    row_choices = [settings.rows]
-    if histogram.sum() < SMALL_TENSOR:
-        row_choices += [rows for rows in (8, 4) if rows < settings.rows]
-    unhindered: set[int] = set()  # verbatim bits with which every row is as long as it wants to be
+    rows = min([settings.rows, *(most for values, most in SMALL if histogram.sum() < values)])
+    unhindered: set[int] = set()  # verbatim bits with which rows are about as long as they want
     for shape in _shapes(plane, histogram, settings):
-        worse = shape.verbatim_bits < best.verbatim_bits - 1  # one bit fewer did not pay already
-        if not shape.slow and (shape.verbatim_bits in unhindered or worse):
+        far = shape.verbatim_bits > best.verbatim_bits + 1 > 1  # and the step between did not pay
+        if not shape.slow and (shape.verbatim_bits in unhindered or far):
             continue
-        for rows in row_choices:
-            try:
-                table = find_table(
-                    histogram,
-                    rows=rows,
-                    count_bits=shape.count_bits,
-                    method=settings.search,
-                    max_offset_length=shape.longest,
-                    verbatim_bits=shape.verbatim_bits,
-                    depth=2 if plane.width <= 8 else 1,  # Listing 1 at depth 2: minutes at 16 bits
-                )
-            except ValueError:
-                continue  # so few rows of this length cannot hold the values
-            if max(table.offset_lengths) < shape.longest:
-                unhindered.add(shape.verbatim_bits)
-            bits = _coded_bits(table, histogram, shape.verbatim_bits)
-            if bits < best_bits * (1 - MIN_SAVING_OF_SLOW * shape.slow):
-                coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
-                best = replace(
-                    plane, coder=coder, verbatim_bits=shape.verbatim_bits, tables=(table,)
-                )
-                best_bits = bits
+        try:
+            table = find_table(
+                histogram,
+                rows=rows,
+                count_bits=shape.count_bits,
+                method=settings.search,
+                max_offset_length=shape.longest,
+                verbatim_bits=shape.verbatim_bits,
+                depth=2 if plane.width <= 8 else 1,  # Listing 1 at depth 2: minutes at 16 bits
+            )
+        except ValueError:
+            continue  # so few rows of this length cannot hold the values
+        if table.offset_lengths.count(shape.longest) < 2:
+            unhindered.add(shape.verbatim_bits)
+        bits = _coded_bits(table, histogram, shape.verbatim_bits)
+        if bits < best_bits * (1 - MIN_SAVING_OF_SLOW * shape.slow):
+            coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
+            best = replace(plane, coder=coder, verbatim_bits=shape.verbatim_bits, tables=(table,))
+            best_bits = bits
     return best, best_bits
 
 
@@ -176,7 +185,9 @@ def _shapes(plane: Plane, histogram: Histogram, settings: Lossless) -> Iterator[
             yield _Shape(count_bits, longest)
         return
     choices = (asked,) if asked else (12, 10)
-    for verbatim_bits in VERBATIM_BITS if plane.width == 16 else (0,):
+    small = histogram.sum() < SMALL[-1][0]
+    several = VERBATIM_BITS[-1:] if small else VERBATIM_BITS
+    for verbatim_bits in several if plane.width == 16 else (0,):
         for count_bits in choices:
             reach = min(longest, verbatim_bits + 16 - count_bits)
             yield _Shape(count_bits, reach, verbatim_bits, count_bits > 12)

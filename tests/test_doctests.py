@@ -1,0 +1,23 @@
+"""The examples in docstrings show what happens."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import fewbits
+
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(fewbits.__path__, "fewbits.")
+    if not module.name.endswith("_kernels")
+    and ">>>" in (importlib.import_module(module.name).__doc__ or "")
+]
+
+
+@pytest.mark.parametrize("name", ["fewbits", *MODULES])
+def test_examples_of_a_module_run_as_written(name):
+    results = doctest.testmod(importlib.import_module(name))
+    assert results.attempted > 0
+    assert results.failed == 0
