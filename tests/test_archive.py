@@ -47,6 +47,7 @@ def test_saved_mapping_loads_with_its_order_dtypes_and_bits(tmp_path):
         assert_same(opened, model())
         assert len(opened) == len(model())
         assert opened.packed
+        assert repr(opened) == f"Archive({str(path)!r}, {len(model())} packed tensors)"
 
 
 def test_archive_is_a_safetensors_file_with_aligned_frames(tmp_path):

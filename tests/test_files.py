@@ -274,3 +274,24 @@ def test_interrupt_leaves_nothing_half_written(tmp_path):
         with pytest.raises(KeyboardInterrupt):
             files.pack_path(source, target, progress=interrupt)
     assert os.listdir(tmp_path) == ["m"]
+
+
+def test_memory_is_bounded_by_the_largest_tensor_not_by_the_file(tmp_path):
+    tensor = np.random.default_rng(4).standard_normal(1 << 19).astype(np.float32)  # 2 MiB
+    write_plain(tmp_path / "m", {f"w{i}": tensor for i in range(64)})  # 128 MiB in all
+    code = (
+        "import resource, sys\n"
+        "from fewbits import files, pack\n"
+        "pack([1.0])  # everything is imported\n"
+        "data = [int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmData')][0]\n"
+        "limit = data * 1024 + (40 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))\n"
+        "files.pack_path(sys.argv[1], sys.argv[2], threads=1)\n"
+        "files.unpack_path(sys.argv[2], sys.argv[3], threads=1)\n"
+    )
+    paths = [str(tmp_path / name) for name in ("m", "p", "u")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *paths], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert filecmp.cmp(paths[0], paths[2], shallow=False)

@@ -108,6 +108,10 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __repr__(self) -> str:
+        kind = "packed" if self.packed else "plain"
+        return f"Archive({self.path!r}, {len(self)} {kind} tensors)"
+
     def __enter__(self) -> Self:
         return self
 

@@ -40,6 +40,7 @@ class MappedFile:
     """A local file in the page cache; reading copies nothing."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         with path.open("rb") as file:
             self._size = file.seek(0, 2)
             # An empty file cannot be mapped.
@@ -54,7 +55,7 @@ class MappedFile:
     def read(self, start: int, stop: int) -> memoryview:
         """A view of bytes start..stop; it keeps the mapping alive."""
         if self._view is None:
-            raise ValueError("the file is closed")
+            raise ValueError(f"{self._path}: is closed")
         return self._view[start:stop]
 
     def close(self) -> None:

@@ -33,7 +33,7 @@ _SAVED = ("bright_black", "·")
 def demo(
     path: Annotated[
         str | None,
-        typer.Argument(metavar="[PATH]", help="Your own file or folder.", show_default=False),
+        typer.Argument(metavar="PATH", help="Your own file or folder.", show_default=False),
     ] = None,
     threads: Threads = None,
     as_json: Json = False,
