@@ -135,7 +135,8 @@ def test_a_name_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="needs /dev/full")
-def test_output_to_a_full_disk(packed: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_to_a_full_disk(packed: Path, unbuffered: str) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "fewbits.cli.main", "inspect", str(packed)],
@@ -143,6 +144,7 @@ def test_output_to_a_full_disk(packed: Path) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
     assert done.returncode == 1
     assert done.stderr == "fewbits: error: standard output: No space left on device\n"

@@ -75,8 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
             code = command.main(arguments, prog_name="fewbits", standalone_mode=False)
             sys.stdout.flush()
     except BrokenPipeError:
-        # The reader went away; keep the interpreter from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_FAILURE
     except UsageError as error:
         return _fail(f"{error.format_message()} (see fewbits --help)", EXIT_USAGE)
@@ -89,10 +88,20 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("FEWBITS_DEBUG"):
             raise
+        if isinstance(error, OSError):
+            _drop_output()
         return _fail(describe(error), EXIT_FAILURE)
     if code == 130:
         return _fail("interrupted", 130)
     return code if isinstance(code, int) else 0
+
+
+def _drop_output() -> None:
+    """Forget output that nobody can take, or the interpreter complains when it flushes at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str, code: int) -> int:
