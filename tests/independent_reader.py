@@ -13,6 +13,8 @@ import struct
 from bisect import bisect_right
 from typing import Any, Literal, NamedTuple
 
+from independent_xxh3 import xxh3
+
 Tensor = tuple[str, tuple[int, ...], bytes]
 Order = Literal["little", "big"]
 
@@ -23,11 +25,8 @@ SAFETENSORS = {
     "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu", "F8_E4M3FNUZ": "float8_e4m3fnuz",
     "F8_E5M2FNUZ": "float8_e5m2fnuz",
 }  # fmt: skip
-OTHERS = "int4 uint4 float8_e3m4 float8_e4m3 float8_e4m3b11fnuz complex128"
-DTYPES = {*SAFETENSORS.values(), *OTHERS.split()}
-MASK64 = 2**64 - 1
-P1, P2, P3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
-P4, P5 = 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5
+OTHERS = ("int4", "uint4", "float8_e3m4", "float8_e4m3", "float8_e4m3b11fnuz", "complex128")
+DTYPES = {*SAFETENSORS.values(), *OTHERS}
 
 
 class Refused(Exception):
@@ -38,37 +37,6 @@ def need(condition: object, why: str) -> None:
     """Refuse the data unless the condition holds."""
     if not condition:
         raise Refused(why)
-
-
-def xxh64(data: bytes) -> int:
-    """XXH64 with seed 0."""
-
-    def rotl(x: int, bits: int) -> int:
-        return (x << bits | (x & MASK64) >> (64 - bits)) & MASK64
-
-    def mix(acc: int, lane: int) -> int:
-        return rotl((acc + lane * P2) & MASK64, 31) * P1 & MASK64
-
-    whole, h = len(data) - len(data) % 32, P5
-    if whole:
-        accs = [(P1 + P2) & MASK64, P2, 0, -P1 & MASK64]
-        for lanes in struct.iter_unpack("<4Q", data[:whole]):
-            accs = [mix(acc, lane) for acc, lane in zip(accs, lanes, strict=True)]
-        h = sum(rotl(acc, bits) for acc, bits in zip(accs, (1, 7, 12, 18), strict=True))
-        for acc in accs:
-            h = ((h ^ mix(0, acc)) * P1 + P4) & MASK64
-    h, tail = (h + len(data)) & MASK64, data[whole:]
-    while len(tail) >= 8:
-        h ^= mix(0, int.from_bytes(tail[:8], "little"))
-        h, tail = (rotl(h, 27) * P1 + P4) & MASK64, tail[8:]
-    if len(tail) >= 4:
-        h ^= int.from_bytes(tail[:4], "little") * P1 & MASK64
-        h, tail = (rotl(h, 23) * P2 + P3) & MASK64, tail[4:]
-    for byte in tail:
-        h = rotl(h ^ byte * P5 & MASK64, 11) * P1 & MASK64
-    h = (h ^ h >> 33) * P2 & MASK64
-    h = (h ^ h >> 29) * P3 & MASK64
-    return h ^ h >> 32
 
 
 class Bits:
@@ -286,7 +254,7 @@ def frame_header(data: bytes) -> tuple[Bits, int]:
     need(len(data) >= 64 and data[:5] == b"FEWB\1", "not a frame of version 1")
     header, _, size, checksum = struct.unpack_from("<IfQQ", data, 8)
     need(header % 64 == 0 and 64 <= header <= size <= len(data), "bad sizes")
-    need(xxh64(data[:24] + bytes(8) + data[32:header]) == checksum, "the header is damaged")
+    need(xxh3(data[:24] + bytes(8) + data[32:header]) == checksum, "the header is damaged")
     return Bits(data[32:header]), size
 
 
@@ -321,7 +289,7 @@ def start_of_frame(data: bytes) -> tuple[Tensor, int]:
             elements = [x | v << shift for x, v in zip(elements, values, strict=True)]
         originals = (undo_remap(x, remap, 8 * element) for x in elements)
         raw = b"".join([y.to_bytes(element, "little") for y in originals])
-        need(xxh64(raw) == checksums.take(64), "a block is damaged")
+        need(xxh3(raw) == checksums.take(64), "a block is damaged")
         tensor.append(raw)
     need(payload.left() == 0, "payload lengths do not add up")
     odd_nibble = width == 4 and math.prod(shape) % 2
@@ -366,7 +334,7 @@ def open_archive(data: bytes) -> tuple[list[str], dict[str, str], dict[str, Tens
     found = re.search(rb'(?<!\\)"fewbits\.checksum"\s*:\s*"([0-9a-f]{16})"', text)
     need(found, "the archive's checksum is missing")
     a, b = found.span(1) if found else (0, 0)
-    wanted = f"{xxh64(text[:a] + b'0' * 16 + text[b:]):016x}"
+    wanted = f"{xxh3(text[:a] + b'0' * 16 + text[b:]):016x}"
     need(metadata.get("fewbits.checksum") == wanted, "the archive's header is damaged")
     tensors, at = {}, base
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):

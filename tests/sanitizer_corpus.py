@@ -45,7 +45,7 @@ def resealed(frame):
     size = struct.unpack_from("<I", frame, 8)[0]
     frame[24:32] = bytes(8)
     if size <= len(frame):
-        digest = _kernels.xxh64(np.frombuffer(frame, np.uint8)[:size])
+        digest = _kernels.xxh3(np.frombuffer(frame, np.uint8)[:size])
         frame[24:32] = digest.to_bytes(8, "little")
     return bytes(frame)
 

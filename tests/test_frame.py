@@ -298,7 +298,15 @@ def test_coder_and_settings_are_recorded_in_the_frame():
         assert plan.planes[0].tables[0].rows == 16
 
 
-@given(st.binary(max_size=200), st.integers(0, 7))
-def test_checksum_is_xxh64(data, skip):
-    expected = xxhash.xxh64_intdigest(data[skip:])
-    assert _kernels.xxh64(np.frombuffer(data, np.uint8)[skip:]) == expected
+@pytest.mark.parametrize("simd", _kernels.available_simd())
+@given(
+    size=st.integers(0, 300) | st.integers(0, 5000), skip=st.integers(0, 7), seed=st.integers(0, 99)
+)
+def test_checksum_is_xxh3(simd, size, skip, seed):
+    data = np.random.default_rng(seed).integers(0, 256, size + skip, dtype=np.uint8)[skip:]
+    before = _kernels.simd()
+    try:
+        _kernels.set_simd(simd)
+        assert _kernels.xxh3(data) == xxhash.xxh3_64_intdigest(data.tobytes())
+    finally:
+        _kernels.set_simd(before)

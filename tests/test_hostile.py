@@ -21,7 +21,7 @@ def sealed(frame):
     frame = bytearray(frame)
     size = struct.unpack_from("<I", frame, 8)[0]
     frame[CHECKSUM] = bytes(8)
-    digest = _kernels.xxh64(np.frombuffer(frame, np.uint8)[:size])
+    digest = _kernels.xxh3(np.frombuffer(frame, np.uint8)[:size])
     frame[CHECKSUM] = digest.to_bytes(8, "little")
     return bytes(frame)
 

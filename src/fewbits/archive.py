@@ -241,7 +241,7 @@ def write_archive(
 
 
 def _with_checksum(text: bytes) -> bytes:
-    checksum = f"{_kernels.xxh64(np.frombuffer(text, np.uint8)):016x}".encode()
+    checksum = f"{_kernels.xxh3(np.frombuffer(text, np.uint8)):016x}".encode()
     return _CHECKSUM.sub(rb"\g<1>" + checksum + rb"\g<3>", text, count=1)
 
 

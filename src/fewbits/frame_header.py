@@ -94,7 +94,7 @@ def to_bytes(header: Header) -> bytes:
         header.frame_bytes,
         0,
     )
-    checksum = _kernels.xxh64(np.frombuffer(fixed + body, np.uint8))
+    checksum = _kernels.xxh3(np.frombuffer(fixed + body, np.uint8))
     return fixed[: _CHECKSUM.start] + checksum.to_bytes(8, "little") + body
 
 
@@ -142,7 +142,7 @@ def parse(data: memoryview, available: int) -> Header:
         head
     )
     blank = head[: _CHECKSUM.start] + bytes(8) + head[_CHECKSUM.stop :]
-    if _kernels.xxh64(np.frombuffer(blank, np.uint8)) != checksum:
+    if _kernels.xxh3(np.frombuffer(blank, np.uint8)) != checksum:
         raise CorruptError("frame header is damaged (checksum)")
     if frame_bytes > available:
         raise CorruptError(f"frame of {frame_bytes} bytes is cut short at {available}")

@@ -6,7 +6,7 @@
 #include "bindings.hpp"
 #include "blocks.hpp"
 #include "dispatch.hpp"
-#include "xxh64.hpp"
+#include "xxh3.hpp"
 
 namespace fewbits {
 namespace {
@@ -115,7 +115,7 @@ void bind_blocks(nb::module_& m) {
         nb::arg("verbatim_bits"), nb::arg("out"));
   m.def("rans_decode", &decode<uint16_t>, nb::arg("data"), nb::arg("table"),
         nb::arg("verbatim_bits"), nb::arg("out"));
-  m.def("xxh64", [](Array<uint8_t> data) { return xxh64(data.data(), data.size()); },
+  m.def("xxh3", [](Array<uint8_t> data) { return xxh3(data.data(), data.size()); },
         nb::arg("data"));
   m.def("simd", &simd_name);
   m.def("set_simd", &set_simd, nb::arg("name"));

@@ -10,7 +10,7 @@
 
 #include "arithmetic.hpp"
 #include "bits.hpp"
-#include "xxh64.hpp"
+#include "xxh3.hpp"
 
 namespace fewbits {
 
@@ -226,7 +226,7 @@ Packed pack_blocks(const Plan& plan, const uint8_t* data, size_t bytes, int thre
   parallel_for(blocks, threads, [&](size_t b) {
     const uint8_t* const from = data + b * plan.block_elements * element;
     const size_t n = std::min(plan.block_elements, bytes / element - b * plan.block_elements);
-    packed.checksums[b] = xxh64(from, n * element);
+    packed.checksums[b] = xxh3(from, n * element);
     with_element(plan.element_bytes, [&](auto zero) {
       const auto elements = load_block<decltype(zero)>(plan, from, n);
       for (size_t p = 0; p < planes; ++p) {
@@ -272,7 +272,7 @@ int64_t unpack_blocks(const Plan& plan, const uint8_t* payload, size_t payload_b
       return read_block(plan, payload + starts[b], modes + b * planes, lengths + b * planes,
                         reinterpret_cast<T*>(to), n);
     });
-    if (well && (!verify || xxh64(to, n * element) == checksums[b])) return;
+    if (well && (!verify || xxh3(to, n * element) == checksums[b])) return;
     int64_t known = damaged.load();
     while (static_cast<int64_t>(b) < known &&
            !damaged.compare_exchange_weak(known, static_cast<int64_t>(b))) {

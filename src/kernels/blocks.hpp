@@ -45,7 +45,7 @@ struct Packed {
   std::vector<uint8_t> payload;
   std::vector<uint8_t> modes;       // blocks x planes
   std::vector<uint32_t> lengths;    // blocks x planes, bytes of payload
-  std::vector<uint64_t> checksums;  // XXH64 of each block's elements as they were given
+  std::vector<uint64_t> checksums;  // XXH3 of each block's elements as they were given
 };
 
 // Packs `bytes` bytes, a whole number of elements.
