@@ -1,4 +1,4 @@
-"""XXH3 (64 bits, seed 0, default secret) from its specification, with the standard library alone."""
+"""XXH3 (64 bits, seed 0, default secret) from its specification, standard library alone."""
 
 import struct
 from itertools import pairwise
