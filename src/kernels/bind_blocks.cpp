@@ -73,8 +73,10 @@ bool decode(Array<uint8_t> data, const RangeTable& table, int verbatim_bits,
             MutableArray<Value> out) {
   require_width(table, sizeof(Value));
   nb::gil_scoped_release release;
-  return rans_decode(RansTable(table, verbatim_bits), data.data(), data.size(), out.data(),
-                     out.size());
+  const RansTable rans(table, verbatim_bits);
+  RansReader<Value> reader(rans);
+  return reader.open(data.data(), data.size(), out.size()) &&
+         reader.read(out.data(), out.size()) && reader.finished();
 }
 
 }  // namespace

@@ -62,9 +62,10 @@ class BitReaderLsb {
     return value;
   }
 
-  // Moves on from the start of the stream to a bit that lies in it.
+  // Moves on from the start of the stream.
   void skip(size_t bits) {
     next_ = bits / 8;
+    held_ = 0;
     count_ = 0;
     if (bits % 8) get(static_cast<int>(bits % 8));
   }

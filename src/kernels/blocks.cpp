@@ -3,13 +3,16 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <deque>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 
 #include "arithmetic.hpp"
 #include "bits.hpp"
+#include "dispatch.hpp"
 #include "xxh3.hpp"
 
 namespace fewbits {
@@ -97,6 +100,18 @@ auto with_element(int element_bytes, F&& f) {
   }
 }
 
+// What is decoded before it is joined, remapped and hashed: a third of a first-level cache.
+constexpr size_t kChunkBytes = size_t{1} << 14;
+
+template <typename T>
+PlaneLoops<T> plane_loops() {
+#if defined(__x86_64__)
+  if (simd() == Simd::avx512) return plane_loops_avx512<T>();
+  if (simd() == Simd::avx2) return plane_loops_avx2<T>();
+#endif
+  return kPlaneLoops<T>;
+}
+
 // Copies one block out of `data` (of any alignment) and remaps it.
 template <typename T>
 std::vector<T> load_block(const Plan& plan, const uint8_t* data, size_t n) {
@@ -153,64 +168,122 @@ uint8_t write_plane(const Plane& plane, const std::vector<Value>& values, std::v
   return mode;
 }
 
-// Reads n values of a plane; false if the bytes are not what the mode says.
+// The values of one plane of one block, some at a time.
 template <typename Value>
-bool read_plane(const Plane& plane, uint8_t mode, const uint8_t* data, size_t size, Value* values,
-                size_t n) {
-  if (mode == kConstant) {
-    if (size != sizeof(Value)) return false;
-    Value value;
-    std::memcpy(&value, data, sizeof(Value));
-    if (plane.bytes == 0 && value > 15) return false;
-    std::fill_n(values, n, value);
-    return true;
+class PlaneReader {
+ public:
+  PlaneReader(const Plane& plane, uint8_t mode) : nibbles_(plane.bytes == 0), mode_(mode) {
+    const size_t t = static_cast<size_t>(mode - kFirstTable);
+    if (mode < kFirstTable || t >= plane.tables.size()) return;
+    if (plane.coder == Coder::rans) rans_.emplace(*plane.rans[t]);
+    else table_ = plane.tables[t].get();
   }
-  if (mode == kRaw) {
-    if (plane.bytes == 0) {
-      if (size != n / 2) return false;
-      if constexpr (sizeof(Value) == 1) cut_nibbles(data, size, values);
-      return true;
-    }
-    if (size != n * sizeof(Value)) return false;
-    std::memcpy(values, data, size);
-    return true;
-  }
-  const size_t t = static_cast<size_t>(mode - kFirstTable);
-  if (t >= plane.tables.size()) return false;
-  return plane.coder == Coder::rans ? rans_decode(*plane.rans[t], data, size, values, n)
-                                    : arithmetic_decode(data, size, *plane.tables[t], values, n);
-}
 
+  // False if `size` bytes cannot hold n values of this mode.
+  bool open(const uint8_t* data, size_t size, size_t n) {
+    data_ = data;
+    if (mode_ == kConstant) {
+      if (size != sizeof(Value)) return false;
+      std::memcpy(&constant_, data, sizeof(Value));
+      return !nibbles_ || constant_ < 16;
+    }
+    if (mode_ == kRaw) return size == (nibbles_ ? n / 2 : n * sizeof(Value));
+    if (rans_) return rans_->open(data, size, n);
+    if (!table_) return false;
+    decoded_.resize(n);  // the arithmetic coder knows only at the end whether it was right
+    data_ = reinterpret_cast<const uint8_t*>(decoded_.data());
+    return arithmetic_decode(data, size, *table_, decoded_.data(), n);
+  }
+
+  // The next values; calls but the last ask for a multiple of kMaxLanes.
+  bool read(Value* values, size_t count) {
+    if (rans_) return rans_->read(values, count);
+    if (mode_ == kConstant) {
+      std::fill_n(values, count, constant_);
+    } else if (mode_ == kRaw && nibbles_) {
+      if constexpr (sizeof(Value) == 1) cut_nibbles(data_, count / 2, values);
+      data_ += count / 2;
+    } else {
+      std::memcpy(values, data_, count * sizeof(Value));
+      data_ += count * sizeof(Value);
+    }
+    return true;
+  }
+
+  bool finished() const { return !rans_ || rans_->finished(); }
+
+ private:
+  bool nibbles_;
+  uint8_t mode_;
+  const uint8_t* data_ = nullptr;
+  Value constant_ = 0;
+  std::optional<RansReader<Value>> rans_;
+  const RangeTable* table_ = nullptr;
+  std::vector<Value> decoded_;
+};
+
+// A plane on its way into elements of type T.
+template <typename T>
+class PlaneJoiner {
+ public:
+  PlaneJoiner(const Plane& plane, uint8_t mode)
+      : plane_(plane), bytes_(plane, mode), pairs_(plane, mode) {}
+
+  bool open(const uint8_t* data, size_t size, size_t n) {
+    if (plane_.bytes == 2) return pairs_.open(data, size, n);
+    return bytes_.open(data, size, plane_.bytes == 0 ? 2 * n : n);
+  }
+
+  // Puts the next `count` values where they belong; the elements start as zero.
+  bool join(T* elements, size_t count) {
+    alignas(64) uint8_t scratch[2 * kChunkBytes];
+    if constexpr (sizeof(T) == 1) {
+      if (plane_.bytes == 1) return bytes_.read(elements, count);
+      if (!bytes_.read(scratch, 2 * count)) return false;
+      join_nibbles(scratch, count, elements);
+      return true;
+    } else if (plane_.bytes == 1) {
+      if (!bytes_.read(scratch, count)) return false;
+      plane_loops<T>().join_bytes(scratch, count, plane_.offset, elements);
+    } else if constexpr (sizeof(T) == 2) {
+      return pairs_.read(elements, count);
+    } else {
+      auto* const values = reinterpret_cast<uint16_t*>(scratch);
+      if (!pairs_.read(values, count)) return false;
+      plane_loops<T>().join_pairs(values, count, plane_.offset, elements);
+    }
+    return true;
+  }
+
+  bool finished() const { return plane_.bytes == 2 ? pairs_.finished() : bytes_.finished(); }
+
+ private:
+  const Plane& plane_;
+  PlaneReader<uint8_t> bytes_;
+  PlaneReader<uint16_t> pairs_;
+};
+
+// Decodes a block chunk by chunk: planes joined, remap undone and checksum taken while the chunk is in the
+// first-level cache.
 template <typename T>
 bool read_block(const Plan& plan, const uint8_t* data, const uint8_t* modes,
-                const uint32_t* lengths, T* elements, size_t n) {
-  const Plane& only = plan.planes.front();
-  if (static_cast<size_t>(only.bytes) == sizeof(T)) {  // the plane is the element: no second pass
-    if constexpr (sizeof(T) <= 2)
-      if (!read_plane(only, modes[0], data, lengths[0], elements, n)) return false;
-    remap_inverse(plan.remap, elements, n);
-    return true;
+                const uint32_t* lengths, T* elements, size_t n, const uint64_t* checksum) {
+  std::deque<PlaneJoiner<T>> planes;
+  for (size_t p = 0; p < plan.planes.size(); data += lengths[p], ++p)
+    if (!planes.emplace_back(plan.planes[p], modes[p]).open(data, lengths[p], n)) return false;
+  const PlaneLoops<T> loops = plane_loops<T>();
+  Xxh3 hash(reinterpret_cast<const uint8_t*>(elements), n * sizeof(T));
+  constexpr size_t chunk = kChunkBytes / sizeof(T);
+  for (size_t at = 0; at < n; at += chunk) {
+    const size_t count = std::min(chunk, n - at);
+    if (plan.planes.size() > 1) std::fill_n(elements + at, count, T{0});
+    for (auto& plane : planes)
+      if (!plane.join(elements + at, count)) return false;
+    loops.remap_inverse(plan.remap, elements + at, count);
+    if (checksum) hash.eat((at + count) * sizeof(T));
   }
-  std::fill_n(elements, n, T{0});
-  std::vector<uint8_t> bytes(2 * n);
-  std::vector<uint16_t> pairs(n);
-  for (size_t p = 0; p < plan.planes.size(); data += lengths[p], ++p) {
-    const Plane& plane = plan.planes[p];
-    const auto join = [&](auto* values) {
-      if (!read_plane(plane, modes[p], data, lengths[p], values, n)) return false;
-      join_plane(values, n, plane.offset, elements);
-      return true;
-    };
-    if constexpr (sizeof(T) == 1)
-      if (plane.bytes == 0) {
-        if (!read_plane(plane, modes[p], data, lengths[p], bytes.data(), 2 * n)) return false;
-        join_nibbles(bytes.data(), n, elements);
-        continue;
-      }
-    if (!(plane.bytes == 2 ? join(pairs.data()) : join(bytes.data()))) return false;
-  }
-  remap_inverse(plan.remap, elements, n);
-  return true;
+  return std::all_of(planes.begin(), planes.end(), [](auto& p) { return p.finished(); }) &&
+         (!checksum || hash.finish() == *checksum);
 }
 
 }  // namespace
@@ -270,9 +343,9 @@ int64_t unpack_blocks(const Plan& plan, const uint8_t* payload, size_t payload_b
     const bool well = with_element(plan.element_bytes, [&](auto zero) {
       using T = decltype(zero);
       return read_block(plan, payload + starts[b], modes + b * planes, lengths + b * planes,
-                        reinterpret_cast<T*>(to), n);
+                        reinterpret_cast<T*>(to), n, verify ? checksums + b : nullptr);
     });
-    if (well && (!verify || xxh3(to, n * element) == checksums[b])) return;
+    if (well) return;
     int64_t known = damaged.load();
     while (static_cast<int64_t>(b) < known &&
            !damaged.compare_exchange_weak(known, static_cast<int64_t>(b))) {

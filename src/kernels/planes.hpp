@@ -16,6 +16,10 @@ namespace fewbits {
 // exponents lead, and the field below stays as it is, with zeros where a shorter float was widened.
 enum class Remap : uint8_t { identity = 0, zigzag = 1, sign_to_lsb = 2 };
 
+// The loops are private to each source that includes them: the same loops compiled for another instruction
+// set (planes_avx2.cpp, planes_avx512.cpp) must not stand in for these.
+namespace {
+
 // The top 16 bits of an element, or its only 8, and how many bits lie below them.
 template <typename T>
 using Top = std::conditional_t<sizeof(T) == 1, uint8_t, uint16_t>;
@@ -79,5 +83,26 @@ inline void join_nibbles(const uint8_t* values, size_t n, uint8_t* elements) {
   for (size_t i = 0; i < n; ++i)
     elements[i] = static_cast<uint8_t>((values[2 * i] & 15) | values[2 * i + 1] << 4);
 }
+
+}  // namespace
+
+// The loops that decoding runs, for one instruction set.
+template <typename T>
+struct PlaneLoops {
+  void (*remap_inverse)(Remap, T*, size_t);
+  void (*join_bytes)(const uint8_t*, size_t, int, T*);
+  void (*join_pairs)(const uint16_t*, size_t, int, T*);
+};
+
+namespace {
+template <typename T>
+inline constexpr PlaneLoops<T> kPlaneLoops = {remap_inverse<T>, join_plane<T, uint8_t>,
+                                              join_plane<T, uint16_t>};
+}  // namespace
+
+template <typename T>
+PlaneLoops<T> plane_loops_avx2();
+template <typename T>
+PlaneLoops<T> plane_loops_avx512();
 
 }  // namespace fewbits

@@ -241,59 +241,71 @@ RansRounds<Value> choose_rounds(const RansTable& table, size_t lanes) {
 }  // namespace
 
 template <typename Value>
-bool rans_decode(const RansTable& table, const uint8_t* data, size_t size, Value* out, size_t n) {
-  const uint8_t* const end = data + size;
+bool RansReader<Value>::open(const uint8_t* data, size_t size, size_t n) {
+  end_ = data + size;
   if (size < 1 || *data > std::countr_zero(kMaxLanes)) return false;
-  const size_t lanes = size_t{1} << *data++;
+  lanes_ = size_t{1} << *data++;
   size_t spill_size = 0;
-  if (table.spills) {
-    if (end - data < 4) return false;
+  if (table_.spills) {
+    if (end_ - data < 4) return false;
     spill_size = read_u32(data);
     data += 4;
   }
-  const size_t verbatim_size = (n * static_cast<size_t>(table.verbatim_bits) + 7) / 8;
-  if (static_cast<size_t>(end - data) < 4 * lanes + verbatim_size + spill_size) return false;
-  uint32_t states[kMaxLanes];
-  std::memcpy(states, data, 4 * lanes);
-  const uint8_t* const verbatim = verbatim_size ? data + 4 * lanes : nullptr;
-  BitReaderLsb spill(data + 4 * lanes + verbatim_size, spill_size);
-  const uint8_t* words = data + 4 * lanes + verbatim_size + spill_size;
-  if ((end - words) % 2) return false;
-
-  size_t done = 0;
-  if (!table.spills)
-    done = choose_rounds<Value>(table, lanes)(table, states, lanes, words, end, verbatim, out, n);
-
-  const uint32_t mask = (1u << table.count_bits) - 1;
-  BitReaderLsb verbatim_rest(data + 4 * lanes, verbatim_size);
-  verbatim_rest.skip(done * static_cast<size_t>(table.verbatim_bits));
-  for (; done < n; ++done) {  // what is left, every step checked
-    uint32_t x = states[done & (lanes - 1)];
-    const RansSlot slot = table.slots[x & mask];
-    x = slot.count * (x >> table.count_bits) + slot.position;
-    uint32_t offset = x & ((1u << slot.state_bits) - 1);
-    x >>= slot.state_bits;
-    if (verbatim)
-      offset = offset << table.verbatim_bits | verbatim_rest.get(table.verbatim_bits);
-    if (slot.spill_bits) offset = offset << slot.spill_bits | spill.get(slot.spill_bits);
-    out[done] = static_cast<Value>(slot.start + offset);
-    if (x < kRansLow) {
-      if (words == end) return false;
-      uint16_t word;
-      std::memcpy(&word, words, 2);
-      x = x << 16 | word;
-      words += 2;
-    }
-    states[done & (lanes - 1)] = x;
-  }
-  const bool all_home =
-      std::all_of(states, states + lanes, [](uint32_t x) { return x == kRansLow; });
-  return all_home && words == end && spill.finished() && verbatim_rest.finished();
+  verbatim_size_ = (n * static_cast<size_t>(table_.verbatim_bits) + 7) / 8;
+  if (static_cast<size_t>(end_ - data) < 4 * lanes_ + verbatim_size_ + spill_size) return false;
+  std::memcpy(states_, data, 4 * lanes_);
+  verbatim_ = data + 4 * lanes_;
+  spill_ = BitReaderLsb(verbatim_ + verbatim_size_, spill_size);
+  words_ = verbatim_ + verbatim_size_ + spill_size;
+  n_ = n;
+  rounds_ = table_.spills ? nullptr : choose_rounds<Value>(table_, lanes_);
+  return (end_ - words_) % 2 == 0;
 }
 
+template <typename Value>
+bool RansReader<Value>::read(Value* out, size_t count) {
+  const auto bits = static_cast<size_t>(table_.verbatim_bits);
+  size_t done = 0;
+  if (rounds_)
+    done = rounds_(table_, states_, lanes_, words_, end_,
+                   bits ? verbatim_ + done_ * bits / 8 : nullptr, out, count);
+  const uint32_t mask = (1u << table_.count_bits) - 1;
+  BitReaderLsb verbatim(verbatim_, verbatim_size_);
+  verbatim.skip((done_ + done) * bits);
+  for (; done < count; ++done) {  // what is left, every step checked
+    uint32_t& state = states_[done & (lanes_ - 1)];
+    const RansSlot slot = table_.slots[state & mask];
+    uint32_t x = slot.count * (state >> table_.count_bits) + slot.position;
+    uint32_t offset = x & ((1u << slot.state_bits) - 1);
+    x >>= slot.state_bits;
+    if (bits) offset = offset << bits | verbatim.get(table_.verbatim_bits);
+    if (slot.spill_bits) offset = offset << slot.spill_bits | spill_.get(slot.spill_bits);
+    out[done] = static_cast<Value>(slot.start + offset);
+    if (x < kRansLow) {
+      if (words_ == end_) return false;
+      uint16_t word;
+      std::memcpy(&word, words_, 2);
+      x = x << 16 | word;
+      words_ += 2;
+    }
+    state = x;
+  }
+  done_ += count;
+  return true;
+}
+
+template <typename Value>
+bool RansReader<Value>::finished() const {
+  const bool all_home =
+      std::all_of(states_, states_ + lanes_, [](uint32_t x) { return x == kRansLow; });
+  BitReaderLsb verbatim(verbatim_, verbatim_size_);
+  verbatim.skip(n_ * static_cast<size_t>(table_.verbatim_bits));
+  return done_ == n_ && all_home && words_ == end_ && spill_.finished() && verbatim.finished();
+}
+
+template class RansReader<uint8_t>;
+template class RansReader<uint16_t>;
 template bool rans_encode(const RansTable&, const uint8_t*, size_t, std::vector<uint8_t>&);
 template bool rans_encode(const RansTable&, const uint16_t*, size_t, std::vector<uint8_t>&);
-template bool rans_decode(const RansTable&, const uint8_t*, size_t, uint8_t*, size_t);
-template bool rans_decode(const RansTable&, const uint8_t*, size_t, uint16_t*, size_t);
 
 }  // namespace fewbits

@@ -24,6 +24,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "bits.hpp"
 #include "range_table.hpp"
 
 namespace fewbits {
@@ -78,11 +79,6 @@ struct RansTable {
 template <typename Value>
 bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vector<uint8_t>& out);
 
-// Reads n values from exactly `size` bytes; false if the bytes are not such a payload. Safe on any
-// bytes. Runs the widest instruction set that dispatch.hpp has chosen.
-template <typename Value>
-bool rans_decode(const RansTable& table, const uint8_t* data, size_t size, Value* out, size_t n);
-
 // The loop itself: whole rounds of `lanes` values as long as at least `lanes` words are left, so that
 // it needs no other bounds check; the words lie behind the verbatim bits, so reading a few bytes past
 // those is safe too. `verbatim` is null where there are none. Advances `words`, returns the number of values done.
@@ -90,6 +86,33 @@ template <typename Value>
 using RansRounds = size_t (*)(const RansTable& table, uint32_t* states, size_t lanes,
                               const uint8_t*& words, const uint8_t* words_end,
                               const uint8_t* verbatim, Value* out, size_t n);
+
+// Reads a payload some values at a time, so that what comes next can work on them while they are in cache.
+// Safe on any bytes. Runs the widest instruction set that dispatch.hpp has chosen.
+template <typename Value>
+class RansReader {
+ public:
+  // The table must outlive the reader.
+  explicit RansReader(const RansTable& table) : table_(table) {}
+
+  // Starts on the payload of n values in exactly `size` bytes; false if it cannot be one.
+  bool open(const uint8_t* data, size_t size, size_t n);
+
+  // The next values; false if the payload is damaged. `count` must be a multiple of kMaxLanes but for the
+  // last call.
+  bool read(Value* out, size_t count);
+
+  // Whether exactly the whole payload was read and every lane is back where the writer began.
+  bool finished() const;
+
+ private:
+  const RansTable& table_;
+  RansRounds<Value> rounds_ = nullptr;
+  const uint8_t *verbatim_ = nullptr, *words_ = nullptr, *end_ = nullptr;
+  BitReaderLsb spill_{nullptr, 0};
+  size_t lanes_ = 1, verbatim_size_ = 0, n_ = 0, done_ = 0;
+  uint32_t states_[kMaxLanes];
+};
 
 template <typename Value>
 size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,

@@ -1,5 +1,7 @@
 #include "xxh3.hpp"
 
+#include <algorithm>
+
 namespace fewbits {
 
 namespace {
@@ -88,37 +90,38 @@ void rounds_portable(uint64_t* acc, const uint8_t* data, size_t rounds) {
   }
 }
 
-uint64_t longer(const uint8_t* data, size_t size) {
-  alignas(64) uint64_t acc[8] = {kPrime32_3, kPrime64_1, kPrime64_2, kPrime64_3,
-                                 kPrime64_4, kPrime32_2, kPrime64_5, kPrime32_1};
-  const size_t rounds = (size - 1) / kRound;  // the last one is not scrambled, even if it is whole
-#if defined(__x86_64__)
-  switch (simd()) {
-    case Simd::avx512: xxh3_rounds_avx512(acc, data, rounds); break;
-    case Simd::avx2: xxh3_rounds_avx2(acc, data, rounds); break;
-    default: rounds_portable(acc, data, rounds);
-  }
-#else
-  rounds_portable(acc, data, rounds);
-#endif
-  const size_t stripes = (size - 1 - kRound * rounds) / kStripe;
-  for (size_t n = 0; n < stripes; ++n)
-    accumulate(acc, data + kRound * rounds + kStripe * n, 8 * n);
-  accumulate(acc, data + size - kStripe, 121);
-
-  uint64_t hash = size * kPrime64_1;
-  for (size_t i = 0; i < 8; i += 2)
-    hash += folded_product(acc[i] ^ read64(secret(11 + 8 * i)),
-                           acc[i + 1] ^ read64(secret(19 + 8 * i)));
-  return avalanche(hash);
-}
-
 }  // namespace
 
-uint64_t xxh3(const uint8_t* data, size_t size) {
-  if (size <= 16) return up_to_16(data, size);
-  if (size <= 240) return up_to_240(data, size);
-  return longer(data, size);
+void Xxh3::eat(size_t filled) {
+  if (size_ <= 240) return;
+  // The last round is not scrambled, even if it is whole, so it is left to the end.
+  const size_t ready = std::min(filled, size_ - 1) / kRound;
+  const uint8_t* const from = data_ + kRound * rounds_;
+#if defined(__x86_64__)
+  switch (simd()) {
+    case Simd::avx512: xxh3_rounds_avx512(acc_, from, ready - rounds_); break;
+    case Simd::avx2: xxh3_rounds_avx2(acc_, from, ready - rounds_); break;
+    default: rounds_portable(acc_, from, ready - rounds_);
+  }
+#else
+  rounds_portable(acc_, from, ready - rounds_);
+#endif
+  rounds_ = ready;
+}
+
+uint64_t Xxh3::finish() {
+  if (size_ <= 16) return up_to_16(data_, size_);
+  if (size_ <= 240) return up_to_240(data_, size_);
+  eat(size_);
+  const uint8_t* const last = data_ + kRound * rounds_;
+  const size_t stripes = (size_ - 1 - kRound * rounds_) / kStripe;
+  for (size_t n = 0; n < stripes; ++n) accumulate(acc_, last + kStripe * n, 8 * n);
+  accumulate(acc_, data_ + size_ - kStripe, 121);
+  uint64_t hash = size_ * kPrime64_1;
+  for (size_t i = 0; i < 8; i += 2)
+    hash += folded_product(acc_[i] ^ read64(secret(11 + 8 * i)),
+                           acc_[i + 1] ^ read64(secret(19 + 8 * i)));
+  return avalanche(hash);
 }
 
 }  // namespace fewbits

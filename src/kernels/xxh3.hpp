@@ -42,7 +42,27 @@ alignas(64) inline constexpr std::array<uint8_t, 192> kSecret = {
 void xxh3_rounds_avx2(uint64_t* acc, const uint8_t* data, size_t rounds);
 void xxh3_rounds_avx512(uint64_t* acc, const uint8_t* data, size_t rounds);
 
+// The hash of a buffer that fills up from the front: what is there already can be eaten while it is in
+// cache.
+class Xxh3 {
+ public:
+  Xxh3(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+
+  // Eats what it can of the first `filled` bytes.
+  void eat(size_t filled);
+
+  // The hash; all bytes must be there.
+  uint64_t finish();
+
+ private:
+  const uint8_t* data_;
+  size_t size_;
+  size_t rounds_ = 0;  // eaten
+  alignas(64) uint64_t acc_[8] = {kPrime32_3, kPrime64_1, kPrime64_2, kPrime64_3,
+                                  kPrime64_4, kPrime32_2, kPrime64_5, kPrime32_1};
+};
+
 // The hash of `size` bytes.
-uint64_t xxh3(const uint8_t* data, size_t size);
+inline uint64_t xxh3(const uint8_t* data, size_t size) { return Xxh3(data, size).finish(); }
 
 }  // namespace fewbits
