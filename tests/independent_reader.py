@@ -169,7 +169,7 @@ def decode_rans(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
     bits = Bits(data)
     spills = any(s and c for s, c in zip(spill, table.counts, strict=True))
     log2_lanes = bits.take(8)
-    need(log2_lanes <= 7, "too many lanes")
+    need(log2_lanes <= 8, "too many lanes")
     spill_size = bits.take(32) if spills else 0
     lanes = 1 << log2_lanes
     states = [bits.take(32) for _ in range(lanes)]

@@ -26,7 +26,7 @@ CODECS = [
 
 
 def arrays(rng):
-    """Tensors of every kind of layout, in sizes that use 1 to 128 lanes and several blocks."""
+    """Tensors of every kind of layout, in sizes that use 1 to 256 lanes and several blocks."""
     for n in (1, 7, 300, 5000, 40_000, 300_001):
         wave = rng.laplace(0, 1, n)
         yield (wave * 0.02).astype(ml_dtypes.bfloat16)

@@ -145,7 +145,7 @@ def test_what_does_not_compress_is_stored_as_it_is():
 
 def test_tensor_that_is_skewed_only_in_parts_is_coded_block_by_block():
     rng = np.random.default_rng(2)
-    block = 1 << 18
+    block = 1 << 19
     parts = [rng.integers(0, 256, block), np.zeros(block), rng.laplace(0, 2, block), [3] * 9]
     array = np.concatenate(parts).astype(np.int64).astype(np.uint8)
     frame = assert_round_trip(array)
@@ -217,7 +217,7 @@ def test_unpack_into_converts_forms_that_frames_do_not_hold(dtype):
 
 
 SLICED = {
-    "blocks": np.random.default_rng(8).standard_normal((700, 1000)).astype(np.float32),
+    "blocks": np.random.default_rng(8).standard_normal((1400, 1000)).astype(np.float32),
     "int4": (np.arange(33 * 7) % 13).astype(np.uint8).view(ml_dtypes.int4).reshape(33, 7),
     "flat": np.arange(50, dtype=np.int64),
 }

@@ -104,10 +104,13 @@ RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
                    static_cast<uint16_t>(rows[r].start), rows[r].state_bits, rows[r].spill_bits};
   }
   vectorizable = !spills && count_bits <= 12 && deal.threshold.size() == 16 && !alone;
+  compact = vectorizable && table.width <= 8 && count_bits <= 10;
   for (uint32_t b = 0; vectorizable && b < 16; ++b) {
     const auto entry = [&](uint32_t r, uint32_t code, uint32_t within) {
       const uint32_t bias = (slots[code].position - within) & (codes - 1);
-      return rows[r].count | bias << 12 | uint32_t{rows[r].state_bits} << 24 | r << 28;
+      if (compact)
+        return rows[r].state_bits | rows[r].start << 4 | bias << 12 | rows[r].count << 22;
+      return r | bias << 4 | rows[r].count << 16 | uint32_t{rows[r].state_bits} << 28;
     };
     const uint32_t base = b * deal.bucket_size, threshold = deal.threshold[b];
     thresholds[b] = threshold;

@@ -3,7 +3,7 @@
 // Twists for a newcomer:
 //  * The encoder walks the values backwards and its words come out last first; the decoder reads them
 //    forwards. That is what lets the decoder be a plain loop.
-//  * A block has up to 128 lanes: value i belongs to lane i mod lanes. All lanes read 16-bit words from
+//  * A block has up to 256 lanes: value i belongs to lane i mod lanes. All lanes read 16-bit words from
 //    ONE stream, in the order of the values, so the bytes do not depend on how many lanes a vector
 //    register holds.
 //  * A row's offset bits live in the rANS state too, as far as they fit (count bits + offset bits <= 16
@@ -30,10 +30,10 @@
 namespace fewbits {
 
 inline constexpr uint32_t kRansLow = 1u << 16;  // states live in [2^16, 2^32)
-inline constexpr size_t kMaxLanes = 128;
+inline constexpr size_t kMaxLanes = 256;
 
 // How many lanes pay: each costs about three bytes, so one for every 2048 values and every 512 bytes of
-// words; a power of two, at most 128. The payload tells the decoder.
+// words; a power of two, at most 256. The payload tells the decoder.
 inline size_t rans_lanes(size_t values, size_t word_bytes) {
   return std::clamp<size_t>(std::bit_floor(std::min(values / 2048, word_bytes / 512)), 1, kMaxLanes);
 }
@@ -66,9 +66,11 @@ struct RansTable {
   std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row
   std::vector<uint16_t> row_of;    // of each value; kNoRow where none
 
-  // Vector form, where `vectorizable`: an entry packs count (12 bits), bias (12), state bits (4) and
-  // row (4); position = (bias + code mod bucket size) mod 2^count_bits.
-  bool vectorizable = false;
+  // Vector form, where `vectorizable`: what is known of a code, packed into 32 bits, low bits first.
+  //   wide:    row (4 bits), bias (12), count (12), state bits (4); the row tells the start
+  //   compact: state bits (4), start (8), bias (10), count (10); for 8-bit values and counts of 10 bits
+  // position = (bias + code mod bucket size) mod 2^count_bits.
+  bool vectorizable = false, compact = false;
   uint32_t thresholds[16] = {}, first[16] = {}, second[16] = {}, starts[16] = {};
 
   // Throws std::invalid_argument if the table cannot be coded this way.

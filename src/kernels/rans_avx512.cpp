@@ -4,13 +4,14 @@
 // packed entries (one permute each), which give count, position, offset bits and row; the row gives
 // the start by one more permute. Lanes whose state fell below 2^16 take the next words in lane order:
 // 16 words are loaded and `expand` deals them to those lanes.
+//
+// Where a register's words start depends on how many the one before took, so a round is one long chain
+// of latencies: 256 lanes, 16 registers, keep the processor busy meanwhile (half as many: half the speed).
 #include "rans.hpp"
 
 #if defined(__AVX512F__)
 
 #include <immintrin.h>
-
-#include <cstring>
 
 namespace fewbits {
 
@@ -18,81 +19,103 @@ namespace {
 
 struct Constants {
   __m512i thresholds, first, second, starts, code_mask, within_mask;
+  __m512i verbatim_bytes, verbatim_shifts, verbatim_mask;
   __m128i shift, bucket_shift, verbatim_shift;
 };
 
-// The verbatim bits of 16 values from bit 16 * bits * k on: `bits` bytes for each 8 of them, dealt to
-// bytes by a bit deposit.
-inline __m512i load_verbatim(const uint8_t* from, int bits, uint64_t byte_mask) {
-  uint64_t low, high;
-  std::memcpy(&low, from, 8);
-  std::memcpy(&high, from + bits, 8);
-  return _mm512_cvtepu8_epi32(_mm_set_epi64x(static_cast<int64_t>(_pdep_u64(high, byte_mask)),
-                                             static_cast<int64_t>(_pdep_u64(low, byte_mask))));
+Constants constants_of(const RansTable& table) {
+  const auto load = [](const uint32_t* p) { return _mm512_loadu_si512(p); };
+  const int shift = table.count_bits, verbatim = table.verbatim_bits;
+  // Value i of 16 has its verbatim bits from bit i * verbatim on, which two bytes hold.
+  alignas(64) uint8_t bytes[64];
+  alignas(64) uint32_t shifts[16];
+  for (int i = 0; i < 16; ++i) {
+    const int byte = i * verbatim / 8;
+    shifts[i] = static_cast<uint32_t>(i * verbatim % 8);
+    bytes[4 * i] = static_cast<uint8_t>(byte);
+    bytes[4 * i + 1] = static_cast<uint8_t>(byte < 15 ? byte + 1 : 0x80);  // 0x80 gives zero
+    bytes[4 * i + 2] = bytes[4 * i + 3] = 0x80;
+  }
+  return {load(table.thresholds),
+          load(table.first),
+          load(table.second),
+          load(table.starts),
+          _mm512_set1_epi32((1 << shift) - 1),
+          _mm512_set1_epi32((1 << (shift - 4)) - 1),
+          _mm512_load_si512(bytes),
+          _mm512_load_si512(shifts),
+          _mm512_set1_epi32((1 << verbatim) - 1),
+          _mm_cvtsi32_si128(shift),
+          _mm_cvtsi32_si128(shift - 4),
+          _mm_cvtsi32_si128(verbatim)};
 }
 
-// One round of one register: decodes 16 values, returns them as 32-bit integers. `x` is renormalised
+// The verbatim bits of 16 values: their bytes broadcast, two dealt to each lane, shifted into place.
+inline __m512i load_verbatim(const Constants& c, const uint8_t* from) {
+  const __m512i bytes = _mm512_broadcast_i32x4(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  const __m512i pairs = _mm512_shuffle_epi8(bytes, c.verbatim_bytes);
+  return _mm512_and_si512(_mm512_srlv_epi32(pairs, c.verbatim_shifts), c.verbatim_mask);
+}
+
+// One round of one register: decodes 16 values, returns them in the low bits of 32. `x` is renormalised
 // and `words` advanced.
-template <bool kVerbatim>
-inline __m512i step(const Constants& c, __m512i& x, const uint8_t*& words, __m512i low_bits) {
-  const __m512i field = _mm512_set1_epi32(0xFFF), one = _mm512_set1_epi32(1);
+template <bool kVerbatim, bool kCompact>
+inline __m512i step(const Constants& c, __m512i& x, const uint8_t*& words,
+                    const uint8_t* verbatim) {
   const __m512i bucket = _mm512_srl_epi32(x, c.bucket_shift);  // a permute reads its low 4 bits only
   const __m512i within = _mm512_and_si512(x, c.within_mask);
-  const __mmask16 upper =
-      _mm512_cmpge_epu32_mask(within, _mm512_permutexvar_epi32(bucket, c.thresholds));
-  const __m512i entry = _mm512_mask_permutexvar_epi32(
-      _mm512_permutexvar_epi32(bucket, c.first), upper, bucket, c.second);
-  const __m512i count = _mm512_and_si512(entry, field);
-  const __m512i bias = _mm512_srli_epi32(entry, 12);
+  // The choice goes by arithmetic: a mask register on the way would cost more time than it saves work.
+  const __m512i threshold = _mm512_permutexvar_epi32(bucket, c.thresholds);
+  const __m512i below = _mm512_srai_epi32(_mm512_sub_epi32(within, threshold), 31);
+  const __m512i entry = _mm512_ternarylogic_epi32(below, _mm512_permutexvar_epi32(bucket, c.first),
+                                                  _mm512_permutexvar_epi32(bucket, c.second), 0xCA);
+  __m512i count, bits, start, bias;
+  if constexpr (kCompact) {
+    count = _mm512_srli_epi32(entry, 22);
+    bits = _mm512_and_si512(entry, _mm512_set1_epi32(15));
+    start = _mm512_srli_epi32(entry, 4);  // what lies above its 8 bits is dropped with the value's
+    bias = _mm512_srli_epi32(entry, 12);
+  } else {
+    count = _mm512_and_si512(_mm512_srli_epi32(entry, 16), _mm512_set1_epi32(0xFFF));
+    bits = _mm512_srli_epi32(entry, 28);
+    start = _mm512_permutexvar_epi32(entry, c.starts);
+    bias = _mm512_srli_epi32(entry, 4);
+  }
   const __m512i position = _mm512_and_si512(_mm512_add_epi32(bias, within), c.code_mask);
-  const __m512i bits = _mm512_and_si512(_mm512_srli_epi32(entry, 24), _mm512_set1_epi32(15));
   x = _mm512_add_epi32(_mm512_mullo_epi32(count, _mm512_srl_epi32(x, c.shift)), position);
-  __m512i value = _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), bits), x);
+  __m512i offset = _mm512_andnot_si512(_mm512_sllv_epi32(_mm512_set1_epi32(-1), bits), x);
   x = _mm512_srlv_epi32(x, bits);
   if constexpr (kVerbatim)
-    value = _mm512_or_si512(_mm512_sll_epi32(value, c.verbatim_shift), low_bits);
-  value = _mm512_add_epi32(
-      value, _mm512_permutexvar_epi32(_mm512_srli_epi32(entry, 28), c.starts));
-  const __mmask16 low = _mm512_cmplt_epu32_mask(x, _mm512_slli_epi32(one, 16));
+    offset = _mm512_or_si512(_mm512_sll_epi32(offset, c.verbatim_shift),
+                             load_verbatim(c, verbatim));
+  const __mmask16 low = _mm512_cmplt_epu32_mask(x, _mm512_set1_epi32(1 << 16));
   const __m512i next = _mm512_cvtepu16_epi32(
       _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)));
   const __m512i dealt = _mm512_maskz_expand_epi32(low, next);
   x = _mm512_mask_or_epi32(x, low, _mm512_slli_epi32(x, 16), dealt);
   words += 2 * static_cast<size_t>(__builtin_popcount(low));
-  return value;
+  return _mm512_add_epi32(start, offset);
 }
 
-template <typename Value, bool kVerbatim, int kRegisters>
+template <typename Value, bool kVerbatim, bool kCompact, int kRegisters>
 size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io,
               const uint8_t* words_end, const uint8_t* verbatim, Value* out, size_t n) {
-  const auto load = [](const uint32_t* p) { return _mm512_loadu_si512(p); };
-  const int shift = table.count_bits;
-  const Constants c{load(table.thresholds),
-                    load(table.first),
-                    load(table.second),
-                    load(table.starts),
-                    _mm512_set1_epi32((1 << shift) - 1),
-                    _mm512_set1_epi32((1 << (shift - 4)) - 1),
-                    _mm_cvtsi32_si128(shift),
-                    _mm_cvtsi32_si128(shift - 4),
-                    _mm_cvtsi32_si128(table.verbatim_bits)};
+  const Constants c = constants_of(table);
   const auto bits = static_cast<size_t>(table.verbatim_bits);
-  const uint64_t byte_mask = 0x0101010101010101 * ((1u << bits) - 1);
   __m512i x[kRegisters];
-  for (int r = 0; r < kRegisters; ++r) x[r] = load(states + 16 * r);
+  for (int r = 0; r < kRegisters; ++r) x[r] = _mm512_loadu_si512(states + 16 * r);
   constexpr size_t lanes = 16 * kRegisters;
   // A step loads 16 words and uses at most 16, so whatever the round leaves, its last step may read
   // up to 16 words past those used before it: lanes words in all.
   const uint8_t* words = words_io;
   size_t done = 0;
   for (; n - done >= lanes && static_cast<size_t>(words_end - words) >= 2 * lanes; done += lanes) {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < kRegisters; ++r) {
       const size_t at = done + 16 * r;
-      __m512i low_bits = _mm512_setzero_si512();
-      if constexpr (kVerbatim)
-        low_bits = load_verbatim(verbatim + at / 8 * bits, table.verbatim_bits, byte_mask);
-      const __m512i value = step<kVerbatim>(c, x[r], words, low_bits);
+      const __m512i value =
+          step<kVerbatim, kCompact>(c, x[r], words, verbatim + (kVerbatim ? at / 8 * bits : 0));
       if constexpr (sizeof(Value) == 1)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(out + at), _mm512_cvtepi32_epi8(value));
       else
@@ -111,12 +134,18 @@ size_t rans_rounds_avx512(const RansTable& table, uint32_t* states, size_t lanes
                           const uint8_t*& words, const uint8_t* words_end,
                           const uint8_t* verbatim, Value* out, size_t n) {
   const auto run = [&]<int kRegisters>() {
-    if constexpr (sizeof(Value) == 2)
-      if (verbatim)
-        return rounds<Value, true, kRegisters>(table, states, words, words_end, verbatim, out, n);
-    return rounds<Value, false, kRegisters>(table, states, words, words_end, verbatim, out, n);
+    if constexpr (sizeof(Value) == 2) {
+      const auto chosen = verbatim ? rounds<Value, true, false, kRegisters>
+                                   : rounds<Value, false, false, kRegisters>;
+      return chosen(table, states, words, words_end, verbatim, out, n);
+    } else {
+      const auto chosen = table.compact ? rounds<Value, false, true, kRegisters>
+                                        : rounds<Value, false, false, kRegisters>;
+      return chosen(table, states, words, words_end, verbatim, out, n);
+    }
   };
   switch (lanes) {
+    case 256: return run.template operator()<16>();
     case 128: return run.template operator()<8>();
     case 64: return run.template operator()<4>();
     case 32: return run.template operator()<2>();

@@ -23,12 +23,12 @@ from fewbits.errors import CorruptError
 from fewbits.lossless.table import RangeTable
 
 LOW = 1 << 16  # states live in [2**16, 2**32)
-MAX_LANES = 128
+MAX_LANES = 256
 VALUES_A_LANE, WORD_BYTES_A_LANE = 2048, 512
 
 
 def lanes(values: int, word_bytes: int) -> int:
-    """How many lanes pay, since each costs about three bytes: a power of two, 1 to 128."""
+    """How many lanes pay, since each costs about three bytes: a power of two, 1 to 256."""
     worth = min(values // VALUES_A_LANE, word_bytes // WORD_BYTES_A_LANE)
     return min(MAX_LANES, 1 << max(0, worth.bit_length() - 1))
 

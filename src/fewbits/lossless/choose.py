@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.lossless.histogram import Histogram, entropy
-from fewbits.lossless.plan import BLOCK_BYTES, MAX_BLOCK_ELEMENTS, Coder, Plan, Plane
+from fewbits.lossless.plan import MAX_BLOCK_BYTES, MAX_BLOCK_ELEMENTS, Coder, Plan, Plane
 from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
 from fewbits.values.types import NIBBLES, Layout, Remap
@@ -75,7 +75,7 @@ class Choice:
 def choose(data: NDArray[np.uint8], layout: Layout, settings: Lossless) -> Choice:
     """The cheapest plan for a tensor's storage bytes among what ``settings`` allows."""
     elements = data.size // layout.element_bytes
-    block = min(MAX_BLOCK_ELEMENTS, BLOCK_BYTES // layout.element_bytes)
+    block = min(MAX_BLOCK_ELEMENTS, MAX_BLOCK_BYTES // layout.element_bytes)
     if settings.coder == "arithmetic":
         block = min(block, ARITHMETIC_STREAM)
     layouts = [layout]

@@ -14,10 +14,10 @@ from fewbits.lossless.table import RangeTable
 from fewbits.values.types import NIBBLES, Remap
 
 # A block holds at most this many bytes of the tensor: what a reader must be ready to allocate for
-# one entry of the block index, and what a second-level cache holds between decoding and checking.
+# one entry of the block index.
 MAX_BLOCK_BYTES = 1 << 20
-BLOCK_BYTES = 1 << 19
-MAX_BLOCK_ELEMENTS = 1 << 18
+# Elements that are worth 256 lanes; more would only make slices dearer.
+MAX_BLOCK_ELEMENTS = 1 << 19
 
 
 class Coder(IntEnum):
