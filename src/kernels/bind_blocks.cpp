@@ -21,7 +21,10 @@ nb::tuple pack(const Plan& plan, Array<uint8_t> data, int threads) {
     nb::gil_scoped_release release;
     packed = pack_blocks(plan, data.data(), data.size(), threads);
   }
-  return nb::make_tuple(to_numpy(std::move(packed.payload)), to_numpy(std::move(packed.modes)),
+  uint8_t* const payload = packed.payload.get();
+  nb::capsule owner(packed.payload.release(), [](void* p) noexcept { std::free(p); });
+  nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> bytes(payload, {packed.payload_bytes}, owner);
+  return nb::make_tuple(std::move(bytes), to_numpy(std::move(packed.modes)),
                         to_numpy(std::move(packed.lengths)), to_numpy(std::move(packed.checksums)));
 }
 

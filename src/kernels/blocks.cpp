@@ -112,25 +112,34 @@ PlaneLoops<T> plane_loops() {
   return kPlaneLoops<T>;
 }
 
+// Memory that a thread keeps from one block to the next.
+template <typename T, int kUse>
+std::vector<T>& scratch(size_t n) {
+  thread_local std::vector<T> memory;
+  memory.resize(n);
+  return memory;
+}
+
 // Copies one block out of `data` (of any alignment) and remaps it.
 template <typename T>
-std::vector<T> load_block(const Plan& plan, const uint8_t* data, size_t n) {
-  std::vector<T> elements(n);
+const std::vector<T>& load_block(const Plan& plan, const uint8_t* data, size_t n) {
+  std::vector<T>& elements = scratch<T, 0>(n);
   std::memcpy(elements.data(), data, n * sizeof(T));
   remap_forward(plan.remap, elements.data(), n);
   return elements;
 }
 
-// The values of one plane of a block.
+// The values of one plane of a block: the elements themselves where the plane is all of them.
 template <typename Value, typename T>
-std::vector<Value> cut(const Plane& plane, const std::vector<T>& elements) {
-  if constexpr (sizeof(T) == 1)
+const std::vector<Value>& cut(const Plane& plane, const std::vector<T>& elements) {
+  if constexpr (std::is_same_v<T, Value>)
+    if (plane.bytes) return elements;
+  std::vector<Value>& values = scratch<Value, 1>(elements.size() * (plane.bytes ? 1 : 2));
+  if constexpr (sizeof(T) == 1 && sizeof(Value) == 1)
     if (plane.bytes == 0) {
-      std::vector<Value> values(2 * elements.size());
-      if constexpr (sizeof(Value) == 1) cut_nibbles(elements.data(), elements.size(), values.data());
+      cut_nibbles(elements.data(), elements.size(), values.data());
       return values;
     }
-  std::vector<Value> values(elements.size());
   cut_plane(elements.data(), elements.size(), plane.offset, values.data());
   return values;
 }
@@ -144,7 +153,7 @@ uint8_t write_plane(const Plane& plane, const std::vector<Value>& values, std::v
     append(out, values.data(), sizeof(Value));
     return kConstant;
   }
-  std::vector<uint8_t> best, tried;
+  std::vector<uint8_t>&best = scratch<uint8_t, 2>(0), &tried = scratch<uint8_t, 3>(0);
   uint8_t mode = kRaw;
   for (size_t t = 0; t < plane.tables.size(); ++t) {
     tried.clear();
@@ -295,29 +304,32 @@ Packed pack_blocks(const Plan& plan, const uint8_t* data, size_t bytes, int thre
   packed.modes.resize(blocks * planes);
   packed.lengths.resize(blocks * planes);
   packed.checksums.resize(blocks);
-  std::vector<std::vector<uint8_t>> payloads(blocks);
+  // No plane takes more than its raw bytes, so each block has a place of its own; they close up afterwards.
+  packed.payload = allocate_bytes(bytes);
   parallel_for(blocks, threads, [&](size_t b) {
     const uint8_t* const from = data + b * plan.block_elements * element;
     const size_t n = std::min(plan.block_elements, bytes / element - b * plan.block_elements);
     packed.checksums[b] = xxh3(from, n * element);
+    std::vector<uint8_t>& out = scratch<uint8_t, 4>(0);
     with_element(plan.element_bytes, [&](auto zero) {
-      const auto elements = load_block<decltype(zero)>(plan, from, n);
+      const auto& elements = load_block<decltype(zero)>(plan, from, n);
       for (size_t p = 0; p < planes; ++p) {
         const Plane& plane = plan.planes[p];
-        const size_t before = payloads[b].size(), at = b * planes + p;
+        const size_t before = out.size(), at = b * planes + p;
         packed.modes[at] = plane.bytes == 2
-                               ? write_plane(plane, cut<uint16_t>(plane, elements), payloads[b])
-                               : write_plane(plane, cut<uint8_t>(plane, elements), payloads[b]);
-        packed.lengths[at] = static_cast<uint32_t>(payloads[b].size() - before);
+                               ? write_plane(plane, cut<uint16_t>(plane, elements), out)
+                               : write_plane(plane, cut<uint8_t>(plane, elements), out);
+        packed.lengths[at] = static_cast<uint32_t>(out.size() - before);
       }
     });
+    std::memcpy(packed.payload.get() + b * plan.block_elements * element, out.data(), out.size());
   });
-  size_t total = 0;
-  for (const auto& payload : payloads) total += payload.size();
-  packed.payload.reserve(total);
-  for (auto& payload : payloads) {
-    append(packed.payload, payload.data(), payload.size());
-    payload = {};
+  for (size_t b = 0; b < blocks; ++b) {
+    size_t size = 0;
+    for (size_t p = 0; p < planes; ++p) size += packed.lengths[b * planes + p];
+    std::memmove(packed.payload.get() + packed.payload_bytes,
+                 packed.payload.get() + b * plan.block_elements * element, size);
+    packed.payload_bytes += size;
   }
   return packed;
 }
@@ -373,7 +385,7 @@ std::vector<uint64_t> plane_histogram(const Plan& plan, size_t index, const uint
   constexpr size_t step = size_t{1} << 16;
   for (size_t at = 0, n = bytes / element; at < n; at += step) {
     with_element(plan.element_bytes, [&](auto zero) {
-      const auto elements =
+      const auto& elements =
           load_block<decltype(zero)>(plan, data + at * element, std::min(step, n - at));
       plane.bytes == 2 ? tally(cut<uint16_t>(plane, elements))
                        : tally(cut<uint8_t>(plane, elements));

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "buffer.hpp"
 #include "planes.hpp"
 #include "range_table.hpp"
 #include "rans.hpp"
@@ -42,7 +43,8 @@ struct Plan {
 };
 
 struct Packed {
-  std::vector<uint8_t> payload;
+  Bytes payload;
+  size_t payload_bytes = 0;
   std::vector<uint8_t> modes;       // blocks x planes
   std::vector<uint32_t> lengths;    // blocks x planes, bytes of payload
   std::vector<uint64_t> checksums;  // XXH3 of each block's elements as they were given

@@ -14,8 +14,9 @@
 //    at most two rows. The scalar decoder does not care, but three 16-entry tables then say everything
 //    about a code, and 16 entries are what one vector register looks up in one instruction.
 //
-// docs/format.md specifies all of this; rans.cpp holds the plain form, rans_avx2.cpp and
-// rans_avx512.cpp the same loop in vectors.
+// docs/format.md specifies all of this. rans_table.cpp builds the tables; rans_encode.cpp and rans_decode.cpp
+// hold the plain forms of the two loops, rans_avx2.cpp, rans_avx512.cpp and rans_push_avx512.cpp the same in
+// vectors.
 #pragma once
 
 #include <algorithm>
@@ -63,7 +64,7 @@ struct RansTable {
   bool spills = false;
   std::vector<RansSlot> slots;     // 2^count_bits
   std::vector<RansRow> rows;
-  std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row
+  std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row; one more
   std::vector<uint16_t> row_of;    // of each value; kNoRow where none
 
   // Vector form, where `vectorizable`: what is known of a code, packed into 32 bits, low bits first.
@@ -72,6 +73,15 @@ struct RansTable {
   // position = (bias + code mod bucket size) mod 2^count_bits.
   bool vectorizable = false, compact = false;
   uint32_t thresholds[16] = {}, first[16] = {}, second[16] = {}, starts[16] = {};
+
+  // Columns of the rows for encoding in vectors, where `vector_encode`; reach is a row's largest offset, or
+  // -1 where it writes nothing.
+  bool vector_encode = false;
+  struct {
+    uint32_t start[16] = {}, count[16] = {}, limit[16] = {}, state_bits[16] = {}, first_code[16] = {};
+    int32_t reach[16] = {};
+    float reciprocal[16] = {};
+  } push_rows;
 
   // Throws std::invalid_argument if the table cannot be coded this way.
   RansTable(const RangeTable& table, int verbatim_bits);
@@ -115,6 +125,12 @@ class RansReader {
   size_t lanes_ = 1, verbatim_size_ = 0, n_ = 0, done_ = 0;
   uint32_t states_[kMaxLanes];
 };
+
+// Pushes whole rounds of values, last first: appends shed words at `shed`, writes each value's verbatim bits
+// in their place. False if a value has no row.
+template <typename Value>
+bool rans_push_avx512(const RansTable& table, const Value* values, size_t n, size_t lanes,
+                      uint32_t* states, uint16_t* words, size_t& shed, uint8_t* verbatim);
 
 template <typename Value>
 size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,

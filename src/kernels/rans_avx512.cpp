@@ -1,6 +1,6 @@
 // The rANS loop in AVX-512: 16 lanes a register, tables in registers, no gathers.
 //
-// What equals what in rans.cpp's plain form: a code's bucket and the threshold decide between two
+// What equals what in rans_decode.cpp's plain form: a code's bucket and the threshold decide between two
 // packed entries (one permute each), which give count, position, offset bits and row; the row gives
 // the start by one more permute. Lanes whose state fell below 2^16 take the next words in lane order:
 // 16 words are loaded and `expand` deals them to those lanes.

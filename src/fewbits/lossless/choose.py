@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.lossless.histogram import Histogram, entropy
-from fewbits.lossless.plan import MAX_BLOCK_BYTES, MAX_BLOCK_ELEMENTS, Coder, Plan, Plane
+from fewbits.lossless.plan import Coder, Plan, Plane
 from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
+from fewbits.values.remaps import nibble_histogram, remapped_histogram
 from fewbits.values.types import NIBBLES, Layout, Remap
 
+NIBBLE_PLANES = ((NIBBLES, 0),)
 # Coding that saves less than this share of a plane is not worth its time.
 MIN_SAVING = 0.005
 # A slower way to decode (offsets outside the state, more than 12 count bits) must save this much.
@@ -32,6 +34,9 @@ SIGN_SAMPLE = 4096
 MOSTLY_ONE = 0.9
 # From this share of one value on, a verbatim low byte may cost more size than it saves time.
 MANY_EQUAL = 0.05
+# Elements in a block, by their bytes. Of one or two bytes, as many as are worth 256 lanes; of more, most
+# bits are stored as they are, and smaller blocks catch rows that came from a shorter type.
+BLOCK_ELEMENTS = {1: 1 << 19, 2: 1 << 19, 4: 1 << 17, 8: 1 << 16}
 # The arithmetic coder works value by value; its streams are blocks of this many elements.
 ARITHMETIC_STREAM = 1 << 16
 
@@ -74,25 +79,44 @@ class Choice:
 
 def choose(data: NDArray[np.uint8], layout: Layout, settings: Lossless) -> Choice:
     """The cheapest plan for a tensor's storage bytes among what ``settings`` allows."""
-    elements = data.size // layout.element_bytes
-    block = min(MAX_BLOCK_ELEMENTS, MAX_BLOCK_BYTES // layout.element_bytes)
+    block = BLOCK_ELEMENTS[layout.element_bytes]
     if settings.coder == "arithmetic":
         block = min(block, ARITHMETIC_STREAM)
-    layouts = [layout]
-    if layout.element_bytes == 1 and layout.planes != ((NIBBLES, 0),):
+    remaps = layout.remaps
+    if Remap.SIGN_TO_LSB in remaps and _of_one_sign(data, layout.element_bytes):
+        # Where the sign tells nothing it had better stay out of the way, on top.
+        remaps = (*remaps, Remap.IDENTITY)
+    cuts = [(remap, layout.planes) for remap in remaps]
+    if layout.element_bytes == 1 and layout.planes != NIBBLE_PLANES:
         # Bytes may well be pairs of 4-bit values, which 16 rows of bytes describe badly.
-        layouts.append(replace(layout, remaps=layout.remaps[:1], planes=((NIBBLES, 0),)))
+        cuts.append((Remap.IDENTITY, NIBBLE_PLANES))
+    tensor = _Tensor(data, layout.element_bytes)
     choices = []
-    for candidate in layouts:
-        remaps = candidate.remaps
-        if Remap.SIGN_TO_LSB in remaps and _of_one_sign(data, layout.element_bytes):
-            # Where the sign tells nothing it had better stay out of the way, on top.
-            remaps = (*remaps, Remap.IDENTITY)
-        for remap in remaps:
-            cut = tuple(Plane(bytes_, offset) for bytes_, offset in candidate.planes)
-            bare = Plan(layout.element_bytes, remap, block, cut)
-            choices.append(_price(bare, data, elements, settings))
+    for remap, planes in cuts:
+        cut = tuple(Plane(bytes_, offset) for bytes_, offset in planes)
+        choices.append(_price(Plan(layout.element_bytes, remap, block, cut), tensor, settings))
     return min(choices, key=lambda choice: choice.price_bits)
+
+
+class _Tensor:
+    """A tensor's bytes and the histograms of its fields, each counted once."""
+
+    def __init__(self, data: NDArray[np.uint8], element_bytes: int) -> None:
+        self.data, self.elements = data, data.size // element_bytes
+        self._whole: Histogram | None = None
+
+    def histogram(self, plan: Plan, index: int) -> Histogram:
+        """That of plane ``index``; elements of one plane are counted once for all remaps."""
+        plane = plan.planes[index]
+        if plan.element_bytes > 2:
+            return plan.kernel.histogram(index, self.data).astype(np.int64)
+        if self._whole is None:
+            whole = (Plane(plan.element_bytes, 0),)
+            bare = Plan(plan.element_bytes, Remap.IDENTITY, plan.block_elements, whole)
+            self._whole = bare.kernel.histogram(0, self.data).astype(np.int64)
+        if plane.bytes_ == NIBBLES:
+            return nibble_histogram(self._whole)
+        return remapped_histogram(self._whole, plan.remap)
 
 
 def _of_one_sign(data: NDArray[np.uint8], element_bytes: int) -> bool:
@@ -102,14 +126,14 @@ def _of_one_sign(data: NDArray[np.uint8], element_bytes: int) -> bool:
     return bool(signs.size and signs.min() == signs.max())
 
 
-def _price(bare: Plan, data: NDArray[np.uint8], elements: int, settings: Lossless) -> Choice:
+def _price(bare: Plan, tensor: _Tensor, settings: Lossless) -> Choice:
     """Fill in the tables of a plan that has none, plane by plane."""
     planes, entropy_bits, price_bits = [], 0.0, 0.0
     for index, plane in enumerate(bare.planes):
-        histogram = bare.kernel.histogram(index, data).astype(np.int64)
+        histogram = tensor.histogram(bare, index)
         plane_entropy = entropy(histogram)
         entropy_bits += plane_entropy * plane.values_in(1)
-        bits = float(plane.values_in(elements) * plane.width)
+        bits = float(plane.values_in(tensor.elements) * plane.width)
         if np.count_nonzero(histogram) == 1:
             bits = 0.0
         elif plane_entropy < plane.width * (1 - MIN_SAVING):

@@ -16,8 +16,6 @@ from fewbits.values.types import NIBBLES, Remap
 # A block holds at most this many bytes of the tensor: what a reader must be ready to allocate for
 # one entry of the block index.
 MAX_BLOCK_BYTES = 1 << 20
-# Elements that are worth 256 lanes; more would only make slices dearer.
-MAX_BLOCK_ELEMENTS = 1 << 19
 
 
 class Coder(IntEnum):
