@@ -49,37 +49,70 @@ def test_every_kernel_equals_the_plain_form(case):
             assert (out == values).all(), name
 
 
-@pytest.mark.parametrize("n", [2047, 4096, 16384, 32768 + 5, 65536, 131072 + 77, 262144 + 1])
-@pytest.mark.parametrize(
-    "kind",
-    ["byte", "pair", "pair+8 verbatim", "pair+7 verbatim", "pair+3 verbatim", "spill", "many rows"],
-)
-def test_all_lane_counts_and_row_kinds_agree_on_long_blocks(n, kind):
+LONG = [2047, 4096, 16384, 32768 + 5, 65536, 131072 + 77, 262144 + 1, 600_000]
+KINDS = ["byte", "pair", "pair+8 verbatim", "pair+7 verbatim", "pair+3 verbatim", "12-bit counts",
+         "spill", "many rows", "few counts", "skewed"]  # fmt: skip
+
+
+def long_case(kind, n):
+    """Values, their table and verbatim bits, of one kind of row."""
     rng = np.random.default_rng(n)
     wide = kind.startswith("pair")
     verbatim_bits = int(kind[5]) if "verbatim" in kind else 0
-    spread = 12 << verbatim_bits if wide else 9
+    spread = {"skewed": 0.3, "12-bit counts": 3}.get(kind, 12 << verbatim_bits if wide else 9)
     values = np.abs(rng.laplace(0, spread, n)).astype(np.int64)
     values = np.minimum(values, 65535 if wide else 255).astype(np.uint16 if wide else np.uint8)
-    longest = 7 if kind == "spill" else 6 + verbatim_bits
+    count_bits = {"12-bit counts": 12, "few counts": 8}.get(kind, 10)
     table = find_table(
         histogram(values, 16 if wide else 8),
         rows={"many rows": 40, "spill": 3}.get(kind, 16),
-        count_bits=10,
-        max_offset_length=longest,
+        count_bits=count_bits,
+        max_offset_length=7 if kind == "spill" else 16 - count_bits + verbatim_bits,
         verbatim_bits=verbatim_bits,
     )
-    payload = _kernels.rans_encode(values, table.kernel, verbatim_bits)
-    results = []
+    return values, table, verbatim_bits
+
+
+@pytest.mark.parametrize("n", LONG)
+@pytest.mark.parametrize("kind", KINDS)
+def test_instruction_sets_agree_on_long_blocks_of_every_kind(n, kind):
+    values, table, verbatim_bits = long_case(kind, n)
+    payloads = set()
+    for name in SIMD:
+        _kernels.set_simd(name)
+        payloads.add(_kernels.rans_encode(values, table.kernel, verbatim_bits).tobytes())
+    assert len(payloads) == 1
+    payload = payloads.pop()
     for name in SIMD:
         _kernels.set_simd(name)
         well, out = kernel_decode(payload, n, table, verbatim_bits, values.dtype)
         assert well, name
-        results.append(out)
-    assert all((out == values).all() for out in results)
+        assert (out == values).all(), name
     bound = table.expected_bits(histogram(values, table.width)) * n / 8
     if not verbatim_bits:
         assert len(payload) <= bound * 1.002 + 4 * ans.lanes(n, len(payload)) + 8
+
+
+def test_plain_form_agrees_with_a_block_of_many_lanes():
+    values, table, verbatim_bits = long_case("pair+7 verbatim", 70_000)
+    payload = _kernels.rans_encode(values, table.kernel, verbatim_bits).tobytes()
+    assert payload[0] == 5  # 32 lanes
+    assert payload == ans.encode(values, table, verbatim_bits)
+    assert (ans.decode(payload, len(values), table, verbatim_bits) == values).all()
+
+
+@pytest.mark.parametrize("simd", SIMD)
+@pytest.mark.parametrize("at", [0, 1, 40_000, 65_535, 65_536])
+def test_one_value_without_a_row_among_many_is_refused(simd, at):
+    _kernels.set_simd(simd)
+    table = RangeTable(8, 10, (2, 4, 8, 20), (1, 2, 2, 3), (500, 300, 0, 224))
+    values = np.full(65_537, 5, np.uint8)
+    values[::3] = 21
+    assert len(_kernels.rans_encode(values, table.kernel)) > 0
+    for wrong in (0, 1, 9, 13, 28, 255):  # before, past a reach, in a row without counts
+        values[at] = wrong
+        with pytest.raises(ValueError, match="no row"):
+            _kernels.rans_encode(values, table.kernel)
 
 
 @pytest.mark.parametrize("simd", SIMD)

@@ -34,8 +34,8 @@ SIGN_SAMPLE = 4096
 MOSTLY_ONE = 0.9
 # From this share of one value on, a verbatim low byte may cost more size than it saves time.
 MANY_EQUAL = 0.05
-# Elements in a block, by their bytes. Of one or two bytes, as many as are worth 256 lanes; of more, most
-# bits are stored as they are, and smaller blocks catch rows that came from a shorter type.
+# Elements in a block, by their bytes. Of one or two bytes, as many as are worth 256 lanes; of more,
+# most bits are stored as they are, and smaller blocks catch rows that came from a shorter type.
 BLOCK_ELEMENTS = {1: 1 << 19, 2: 1 << 19, 4: 1 << 17, 8: 1 << 16}
 # The arithmetic coder works value by value; its streams are blocks of this many elements.
 ARITHMETIC_STREAM = 1 << 16
