@@ -81,7 +81,7 @@ def test_exact_zeros_among_floats_do_not_pay_for_verbatim_bits():
 @pytest.mark.parametrize("name", ["laplace int8", "bf16", "fp8"])
 def test_more_rows_never_cost_more(name):
     sizes = [len(fewbits.pack(TENSORS[name], Lossless(rows=rows))) for rows in (4, 16, 64)]
-    assert sizes[0] > sizes[1] >= sizes[2] - 300
+    assert sizes[0] > sizes[1] >= sizes[2] - 192  # headers are padded to multiples of 64 bytes
 
 
 def test_settings_bound_the_tables():

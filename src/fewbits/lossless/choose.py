@@ -26,6 +26,8 @@ MIN_SAVING_OF_SLOW = 0.01
 # Of small tensors the table itself is a large share, and finding it most of the time: planes of
 # fewer values than the first number get no more rows than the second, and one shape.
 SMALL = ((1024, 4), (4096, 8))
+# So many rows are what the vector kernels take; with more allowed, both are tried.
+VECTOR_ROWS = 16
 # Of 16-bit offsets, so many low bits are nearly noise in trained floats.
 VERBATIM_BITS = (7, 6, 8)
 # So many elements tell whether a float tensor has both signs.
@@ -46,9 +48,10 @@ class Lossless:
     """Settings of the lossless codec.
 
     ``coder``: interleaved ``rans``, or the paper's ``arithmetic`` coder, one stream a block.
-    ``rows``: at most so many rows a table; 16 is what a vector register, and the paper's engine,
-    holds. ``count_bits``: counts out of ``2**count_bits`` (8 to 16; with the arithmetic coder to
-    14); None tries several. ``search``: ``optimal``, or ``paper`` for Listing 1 of the paper.
+    ``rows``: at most so many rows a table. 16 is what a vector register, and the paper's engine,
+    holds; more are used where they pay, and decode on the portable path. ``count_bits``: counts
+    out of ``2**count_bits`` (8 to 16; with the arithmetic coder to 14); None tries several.
+    ``search``: ``optimal``, or ``paper`` for Listing 1 of the paper.
     """
 
     coder: Literal["rans", "arithmetic"] = "rans"
@@ -148,32 +151,44 @@ def _price(bare: Plan, tensor: _Tensor, settings: Lossless) -> Choice:
 def _best_coding(plane: Plane, histogram: Histogram, settings: Lossless) -> tuple[Plane, float]:
     """The cheapest coded form of a plane and its price in bits; infinite if there is none."""
     best, best_bits = plane, float("inf")
-    rows = min([settings.rows, *(most for values, most in SMALL if histogram.sum() < values)])
+    most = min([settings.rows, *(most for values, most in SMALL if histogram.sum() < values)])
     unhindered: set[int] = set()  # verbatim bits with which rows are about as long as they want
     for shape in _shapes(plane, histogram, settings):
         far = shape.verbatim_bits > best.verbatim_bits + 1 > 1  # and the step between did not pay
         if not shape.slow and (shape.verbatim_bits in unhindered or far):
             continue
-        try:
-            table = find_table(
-                histogram,
-                rows=rows,
-                count_bits=shape.count_bits,
-                method=settings.search,
-                max_offset_length=shape.longest,
-                verbatim_bits=shape.verbatim_bits,
-                depth=2 if plane.width <= 8 else 1,  # Listing 1 at depth 2: minutes at 16 bits
-            )
-        except ValueError:
-            continue  # so few rows of this length cannot hold the values
-        if table.offset_lengths.count(shape.longest) < 2:
-            unhindered.add(shape.verbatim_bits)
-        bits = _coded_bits(table, histogram, shape.verbatim_bits)
-        if bits < best_bits * (1 - MIN_SAVING_OF_SLOW * shape.slow):
-            coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
-            best = replace(plane, coder=coder, verbatim_bits=shape.verbatim_bits, tables=(table,))
-            best_bits = bits
+        for rows in sorted({min(most, VECTOR_ROWS), most}):
+            table = _table(plane, histogram, settings, shape, rows)
+            if table is None:
+                continue  # so few rows of this length cannot hold the values
+            if table.offset_lengths.count(shape.longest) < 2:
+                unhindered.add(shape.verbatim_bits)
+            bits = _coded_bits(table, histogram, shape.verbatim_bits)
+            if bits < best_bits * (1 - MIN_SAVING_OF_SLOW * shape.slow):
+                coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
+                best = replace(
+                    plane, coder=coder, verbatim_bits=shape.verbatim_bits, tables=(table,)
+                )
+                best_bits = bits
     return best, best_bits
+
+
+def _table(
+    plane: Plane, histogram: Histogram, settings: Lossless, shape: "_Shape", rows: int
+) -> RangeTable | None:
+    """The best table of this shape, or None if there is none."""
+    try:
+        return find_table(
+            histogram,
+            rows=rows,
+            count_bits=shape.count_bits,
+            method=settings.search,
+            max_offset_length=shape.longest,
+            verbatim_bits=shape.verbatim_bits,
+            depth=2 if plane.width <= 8 else 1,  # Listing 1 at depth 2: minutes at 16 bits
+        )
+    except ValueError:
+        return None
 
 
 def _coded_bits(table: RangeTable, histogram: Histogram, verbatim_bits: int) -> float:
@@ -217,7 +232,7 @@ def _shapes(plane: Plane, histogram: Histogram, settings: Lossless) -> Iterator[
             yield _Shape(count_bits, reach, verbatim_bits, count_bits > 12)
     if plane.width == 16 and not _low_byte_is_noise(histogram):
         yield _Shape(asked or 12, longest, slow=True)
-    elif plane.width < 16 and (asked or histogram.max() > MOSTLY_ONE * histogram.sum()):
+    elif plane.width < 16 and (asked or small or histogram.max() > MOSTLY_ONE * histogram.sum()):
         yield _Shape(asked or 15, longest, slow=True)
 
 
