@@ -11,7 +11,7 @@ import fewbits
 
 from .conftest import Run
 
-COMMANDS = ("pack", "unpack", "verify", "inspect", "demo")
+COMMANDS = ("pack", "unpack", "verify", "inspect", "demo", "bench")
 
 
 def test_version(run: Run) -> None:

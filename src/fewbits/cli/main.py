@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fewbits.cli import demo, inspect, pack, unpack, verify
+from fewbits.cli import bench, demo, inspect, pack, unpack, verify
 from fewbits.cli.errors import (
     EXIT_FAILURE,
     EXIT_TERMINATED,
@@ -30,6 +30,7 @@ for command, example in (
     (verify.verify, verify.EXAMPLE),
     (inspect.inspect, inspect.EXAMPLE),
     (demo.demo, demo.EXAMPLE),
+    (bench.bench, bench.EXAMPLE),
 ):
     paragraphs = (command.__doc__ or "").split("\n\n")
     app.command(
