@@ -147,7 +147,10 @@ def parse(data: memoryview, available: int) -> Header:
     if frame_bytes > available:
         raise CorruptError(f"frame of {frame_bytes} bytes is cut short at {available}")
     try:
-        header = _parse_body(_Cursor(head, FIXED_BYTES), remap, element_bytes, planes, entropy_bits)
+        cursor = _Cursor(head, FIXED_BYTES)
+        header = _parse_body(cursor, remap, element_bytes, planes, entropy_bits)
+        # What `header_bytes` would serialize the whole header again to find out.
+        header.__dict__["header_bytes"] = -(-cursor.position // ALIGNMENT) * ALIGNMENT
         if header.header_bytes != header_bytes or header.frame_bytes != frame_bytes:
             raise CorruptError("frame header: sizes do not add up")
     except CorruptError:
@@ -196,14 +199,14 @@ class _Cursor:
     """Takes fields off the front of a header; ``CorruptError`` when there is not enough left."""
 
     def __init__(self, data: bytes, position: int) -> None:
-        self._data, self._position = data, position
+        self._data, self.position = data, position
 
     def take(self, size: int) -> bytes:
-        end = self._position + size
+        end = self.position + size
         if end > len(self._data):
             raise CorruptError("frame header is cut short")
-        taken = self._data[self._position : end]
-        self._position = end
+        taken = self._data[self.position : end]
+        self.position = end
         return taken
 
     def varint(self) -> int:
@@ -218,8 +221,8 @@ class _Cursor:
         raise CorruptError("frame header: a number is too long")
 
     def table(self) -> RangeTable:
-        table, size = RangeTable.from_bytes(self._data[self._position :])
-        self._position += size
+        table, size = RangeTable.from_bytes(self._data[self.position :])
+        self.position += size
         return table
 
     def array(self, count: int, dtype: type[np.generic]) -> NDArray[Any]:
@@ -227,7 +230,7 @@ class _Cursor:
         return np.frombuffer(self.take(count * little.itemsize), little).astype(dtype)
 
     def rest(self) -> bytes:
-        return self._data[self._position :]
+        return self._data[self.position :]
 
 
 def _varint(value: int) -> bytes:

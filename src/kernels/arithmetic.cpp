@@ -178,13 +178,13 @@ template <typename Value>
 bool encode_streams(const Value* values, size_t n, const RangeTable& table, BitWriter& symbols,
                     BitWriter& offsets) {
   const std::vector<Row> rows = rows_of(table);
-  const size_t space = table.row_of.size();
+  const std::vector<uint16_t>& row_of = table.row_of();
   Window window;
   uint64_t outstanding = 0;  // UBC: underflow bits not yet written
   for (size_t i = 0; i < n; ++i) {
     const uint32_t value = values[i];
-    if (value >= space || table.row_of[value] == kNoRow) return false;
-    const Row& row = rows[table.row_of[value]];
+    if (value >= row_of.size() || row_of[value] == kNoRow) return false;
+    const Row& row = rows[row_of[value]];
     offsets.put(value - row.start, row.offset_length);
     const Step step = window.narrow(row, table.count_bits);
     if (outstanding < 32) {

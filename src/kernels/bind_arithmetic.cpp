@@ -16,7 +16,7 @@ void require_window_fits(const RangeTable& table) {
 template <typename Value>
 std::string first_without_row(const Value* values, size_t n, const RangeTable& table) {
   for (size_t i = 0; i < n; ++i)
-    if (values[i] >= table.row_of.size() || table.row_of[values[i]] == kNoRow)
+    if (values[i] >= table.row_of().size() || table.row_of()[values[i]] == kNoRow)
       return "value " + std::to_string(values[i]) + " has no row in this range table";
   return "a value has no row in this range table";
 }

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <stdexcept>
 #include <vector>
 
@@ -21,7 +22,13 @@ struct RangeTable {
   std::vector<uint32_t> offset_lengths;
   std::vector<uint32_t> counts;
   std::vector<uint32_t> cumulative;  // rows + 1 entries
-  std::vector<uint16_t> row_of;      // one entry for every uint8_t, or uint16_t where width > 8
+
+  // The row of each value, one entry for every uint8_t, or uint16_t where width > 8; kNoRow where none.
+  // Only encoders need it, so it is made when first asked for.
+  const std::vector<uint16_t>& row_of() const {
+    std::call_once(row_of_made_, [this] { make_row_of(); });
+    return row_of_;
+  }
 
   size_t rows() const { return starts.size(); }
 
@@ -41,21 +48,31 @@ struct RangeTable {
       throw std::invalid_argument("range table: columns differ in length");
     const uint32_t space = 1u << width;
     cumulative.assign(1, 0);
-    row_of.assign(width > 8 ? 1u << 16 : 1u << 8, kNoRow);
     for (size_t row = 0; row < rows(); ++row) {
       const uint32_t next = row + 1 < rows() ? starts[row + 1] : space;
       if (starts[row] >= next || next > space || offset_lengths[row] > 16 ||
           counts[row] > 1u << count_bits)
         throw std::invalid_argument("range table: a row is out of range");
       cumulative.push_back(cumulative.back() + counts[row]);
-      const uint64_t reach = uint64_t{starts[row]} + (uint64_t{1} << offset_lengths[row]);
-      if (counts[row])
-        for (uint32_t value = starts[row]; value < next && value < reach; ++value)
-          row_of[value] = static_cast<uint16_t>(row);
     }
     if (cumulative.back() > 1u << count_bits)
       throw std::invalid_argument("range table: counts exceed their total");
   }
+
+ private:
+  void make_row_of() const {
+    row_of_.assign(width > 8 ? 1u << 16 : 1u << 8, kNoRow);
+    for (size_t row = 0; row < rows(); ++row) {
+      const uint32_t next = row + 1 < rows() ? starts[row + 1] : 1u << width;
+      const uint64_t reach = uint64_t{starts[row]} + (uint64_t{1} << offset_lengths[row]);
+      if (counts[row])
+        for (uint32_t value = starts[row]; value < next && value < reach; ++value)
+          row_of_[value] = static_cast<uint16_t>(row);
+    }
+  }
+
+  mutable std::once_flag row_of_made_;
+  mutable std::vector<uint16_t> row_of_;
 };
 
 }  // namespace fewbits

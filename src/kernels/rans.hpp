@@ -65,7 +65,7 @@ struct RansTable {
   std::vector<RansSlot> slots;     // 2^count_bits
   std::vector<RansRow> rows;
   std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row; one more
-  std::vector<uint16_t> row_of;    // of each value; kNoRow where none
+  const RangeTable* source;        // which must outlive this; its row_of() is what encoders look up
 
   // Vector form, where `vectorizable`: what is known of a code, packed into 32 bits, low bits first.
   //   wide:    row (4 bits), bias (12), count (12), state bits (4); the row tells the start

@@ -23,8 +23,9 @@ struct Pushed {
 // Pushes values first .. last - 1, last one first; the plain form of the loop. False if one has no row.
 template <typename Value>
 bool push_plain(const RansTable& table, const Value* values, size_t first, size_t last, Pushed& to) {
+  const std::vector<uint16_t>& row_of = table.source->row_of();
   for (size_t i = last; i-- > first;) {
-    const uint16_t r = table.row_of[values[i]];
+    const uint16_t r = row_of[values[i]];
     if (r == kNoRow) return false;
     const RansRow& row = table.rows[r];
     uint32_t& state = to.states[i & (to.lanes - 1)];
@@ -49,9 +50,9 @@ void write_verbatim(const RansTable& table, const Value* values, size_t first, s
   out.resize(first * static_cast<size_t>(table.verbatim_bits) / 8);
   BitWriterLsb writer(out);
   const uint32_t mask = (1u << table.verbatim_bits) - 1;
+  const std::vector<uint16_t>& row_of = table.source->row_of();
   for (size_t i = first; i < last; ++i)
-    writer.put((values[i] - table.rows[table.row_of[values[i]]].start) & mask,
-               table.verbatim_bits);
+    writer.put((values[i] - table.rows[row_of[values[i]]].start) & mask, table.verbatim_bits);
   writer.flush();
 }
 
@@ -90,7 +91,7 @@ bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vec
   if (table.spills) {
     BitWriterLsb writer(spill);
     for (size_t i = 0; i < n; ++i) {
-      const RansRow& row = table.rows[table.row_of[values[i]]];
+      const RansRow& row = table.rows[table.source->row_of()[values[i]]];
       writer.put((values[i] - row.start) & ((1u << row.spill_bits) - 1), row.spill_bits);
     }
     writer.flush();

@@ -59,7 +59,7 @@ Widths offset_widths(uint32_t offset_length, int count_bits, int verbatim_bits) 
 }  // namespace
 
 RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
-    : count_bits(table.count_bits), verbatim_bits(verbatim_bits_), row_of(table.row_of) {
+    : count_bits(table.count_bits), verbatim_bits(verbatim_bits_), source(&table) {
   if (verbatim_bits < 0 || verbatim_bits > (table.width == 16 ? 8 : 0))
     throw std::invalid_argument("rANS: verbatim bits are 0 to 8, and only for 16-bit values");
   std::vector<uint32_t> counts = table.counts;

@@ -27,6 +27,7 @@ MAX_WIDTH = 16
 MAX_COUNT_BITS = 16
 # A serialized row spends this many bits on its offset length (0 to 16).
 OFFSET_LENGTH_BITS = 5
+_PLACES = 1 << np.arange(MAX_COUNT_BITS + 1)
 
 
 @dataclass(frozen=True)
@@ -210,12 +211,14 @@ class RangeTable:
         used = rows * sum(fields)
         if bits[used:].any():
             raise CorruptError("range table: padding bits are not zero")
-        columns = np.split(bits[:used].reshape(rows, -1), np.cumsum(fields)[:-1], axis=1)
+        table = bits[:used].reshape(rows, -1)
+
+        def column(first: int, field: int) -> tuple[int, ...]:
+            return tuple((table[:, first : first + field] @ _PLACES[:field]).tolist())
+
+        starts, lengths = column(0, width), column(width, OFFSET_LENGTH_BITS)
+        counts = column(width + OFFSET_LENGTH_BITS, count_bits + 1)
         try:
-            starts, lengths, counts = (
-                tuple(int(v) for v in column @ (1 << np.arange(column.shape[1])))
-                for column in columns
-            )
             return cls(width, count_bits, starts, lengths, counts), size
         except ValueError as error:
             raise CorruptError(str(error)) from None
