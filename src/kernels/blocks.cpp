@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 
 #include "arithmetic.hpp"
@@ -35,8 +36,12 @@ void parallel_for(size_t n, int threads, const Work& work) {
     }
   };
   std::vector<std::thread> helpers;
-  for (size_t t = 1; t < std::min<size_t>(n, static_cast<size_t>(std::max(threads, 1))); ++t)
-    helpers.emplace_back(drain);
+  try {
+    for (size_t t = 1; t < std::min<size_t>(n, static_cast<size_t>(std::max(threads, 1))); ++t)
+      helpers.emplace_back(drain);
+  } catch (const std::system_error&) {
+    // The system gives no more threads; those that there are do the work.
+  }
   drain();
   for (auto& helper : helpers) helper.join();
   if (failure) std::rethrow_exception(failure);
