@@ -260,6 +260,14 @@ def test_slice_reads_only_the_blocks_it_needs():
         damaged.unpack()
 
 
+@pytest.mark.parametrize("key", [True, False, None, ..., [1, 3], (slice(2, 9), [0, 0, 3])])
+def test_indexing_with_what_is_no_row_is_numpys_too(key):
+    for array, name in ((SLICED["int4"], "int4"), (SLICED["flat"].reshape(10, 5), "")):
+        tensor = SLICED_FRAMES[name] if name else PackedTensor.of(fewbits.pack(array))
+        assert np.shape(tensor[key]) == np.shape(array[key])
+        assert bits_of(tensor[key]) == bits_of(array[key])
+
+
 def test_index_out_of_range_is_an_index_error():
     with pytest.raises(IndexError, match="out of bounds"):
         SLICED_FRAMES["flat"][50]

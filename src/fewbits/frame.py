@@ -148,7 +148,8 @@ class PackedTensor:
     def __getitem__(self, key: Any) -> Array:
         """Elements as NumPy indexes them; a leading slice or integer decodes only what it needs."""
         first, *rest = key if isinstance(key, tuple) else (key,)
-        if not self.shape or not isinstance(first, int | np.integer | slice) or first is True:
+        plain = isinstance(first, int | np.integer | slice) and not isinstance(first, bool)
+        if not self.shape or not plain:
             return np.asarray(self.unpack()[key])
         try:
             rows = range(self.shape[0])[first]

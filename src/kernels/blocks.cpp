@@ -70,8 +70,9 @@ PlaneLoops<T> plane_loops() {
   return kPlaneLoops<T>;
 }
 
-// Memory that a thread keeps from one block to the next.
-template <typename T, int kUse>
+// Memory that a thread keeps from one block to the next, one piece for each use.
+enum class Use { elements, values, best, tried, payload };
+template <typename T, Use kUse>
 std::vector<T>& scratch(size_t n) {
   thread_local std::vector<T> memory;
   memory.resize(n);
@@ -81,7 +82,7 @@ std::vector<T>& scratch(size_t n) {
 // Copies one block out of `data` (of any alignment) and remaps it.
 template <typename T>
 const std::vector<T>& load_block(const Plan& plan, const uint8_t* data, size_t n) {
-  std::vector<T>& elements = scratch<T, 0>(n);
+  std::vector<T>& elements = scratch<T, Use::elements>(n);
   std::memcpy(elements.data(), data, n * sizeof(T));
   remap_forward(plan.remap, elements.data(), n);
   return elements;
@@ -92,7 +93,7 @@ template <typename Value, typename T>
 const std::vector<Value>& cut(const Plane& plane, const std::vector<T>& elements) {
   if constexpr (std::is_same_v<T, Value>)
     if (plane.bytes) return elements;
-  std::vector<Value>& values = scratch<Value, 1>(elements.size() * (plane.bytes ? 1 : 2));
+  std::vector<Value>& values = scratch<Value, Use::values>(elements.size() * (plane.bytes ? 1 : 2));
   if constexpr (sizeof(T) == 1 && sizeof(Value) == 1)
     if (plane.bytes == 0) {
       cut_nibbles(elements.data(), elements.size(), values.data());
@@ -111,7 +112,7 @@ uint8_t write_plane(const Plane& plane, const std::vector<Value>& values, std::v
     append(out, values.data(), sizeof(Value));
     return kConstant;
   }
-  std::vector<uint8_t>&best = scratch<uint8_t, 2>(0), &tried = scratch<uint8_t, 3>(0);
+  std::vector<uint8_t>&best = scratch<uint8_t, Use::best>(0), &tried = scratch<uint8_t, Use::tried>(0);
   uint8_t mode = kRaw;
   for (size_t t = 0; t < plane.tables.size(); ++t) {
     tried.clear();
@@ -268,7 +269,7 @@ Packed pack_blocks(const Plan& plan, const uint8_t* data, size_t bytes, int thre
     const uint8_t* const from = data + b * plan.block_elements * element;
     const size_t n = std::min(plan.block_elements, bytes / element - b * plan.block_elements);
     packed.checksums[b] = xxh3(from, n * element);
-    std::vector<uint8_t>& out = scratch<uint8_t, 4>(0);
+    std::vector<uint8_t>& out = scratch<uint8_t, Use::payload>(0);
     with_element(plan.element_bytes, [&](auto zero) {
       const auto& elements = load_block<decltype(zero)>(plan, from, n);
       for (size_t p = 0; p < planes; ++p) {

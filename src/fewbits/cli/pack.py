@@ -18,6 +18,7 @@ from fewbits.cli.options import (
     Threads,
     total_bytes,
 )
+from fewbits.cli.outcome import tell
 
 EXAMPLE = "fewbits pack model.safetensors -o packed.safetensors"
 MARK = ".fewbits"
@@ -74,29 +75,8 @@ def pack(
     with about(src, target), console.progress("packing", total_bytes(src), quiet=quiet) as advance:
         ratios = Ratios(advance, by_packed=False)
         totals = pack_path(src, target, codec=codec, threads=threads, force=force, progress=ratios)
-    ratio = totals.bytes_in / totals.bytes_out if totals.bytes_out else 1.0
-    if as_json:
-        console.print_json(
-            {
-                "source": src,
-                "destination": target,
-                "files": totals.files,
-                "tensors": totals.tensors,
-                "bytes_before": totals.bytes_in,
-                "bytes_after": totals.bytes_out,
-                "ratio": ratio,
-                "mean_ratio": ratios.mean,
-                "seconds": watch.seconds,
-            }
-        )
-    elif not quiet:
-        print(
-            f"{console.printable(target)}: {console.plural(totals.files, 'file')}, "
-            f"{console.plural(totals.tensors, 'tensor')}, "
-            f"{console.size(totals.bytes_in)} -> {console.size(totals.bytes_out)}, "
-            f"ratio {ratio:.3f} (mean of the tensors' ratios {ratios.mean:.3f}), "
-            f"{watch.seconds:.1f} s"
-        )
+    seconds, mean = watch.seconds, ratios.mean
+    tell(src, target, totals, seconds, mean_ratio=mean, as_json=as_json, quiet=quiet)
 
 
 def default_destination(src: str) -> str:

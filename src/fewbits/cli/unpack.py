@@ -16,6 +16,7 @@ from fewbits.cli.options import (
     Threads,
     total_bytes,
 )
+from fewbits.cli.outcome import tell
 from fewbits.cli.pack import INDEX_SUFFIX, MARK, SUFFIX
 
 EXAMPLE = "fewbits unpack packed.safetensors -o model.safetensors"
@@ -42,25 +43,7 @@ def unpack(
     with about(src, target), console.progress("unpacking", total, quiet=quiet) as advance:
         ratios = Ratios(advance, by_packed=True)
         totals = unpack_path(src, target, threads=threads, force=force, progress=ratios)
-    if as_json:
-        console.print_json(
-            {
-                "source": src,
-                "destination": target,
-                "files": totals.files,
-                "tensors": totals.tensors,
-                "bytes_before": totals.bytes_in,
-                "bytes_after": totals.bytes_out,
-                "seconds": watch.seconds,
-            }
-        )
-    elif not quiet:
-        print(
-            f"{console.printable(target)}: {console.plural(totals.files, 'file')}, "
-            f"{console.plural(totals.tensors, 'tensor')}, "
-            f"{console.size(totals.bytes_in)} -> {console.size(totals.bytes_out)}, "
-            f"{watch.seconds:.1f} s"
-        )
+    tell(src, target, totals, watch.seconds, as_json=as_json, quiet=quiet)
 
 
 def default_destination(src: str) -> str:
