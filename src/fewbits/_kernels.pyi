@@ -1,6 +1,7 @@
 """Types of the compiled module; the sources are in ``src/kernels``."""
 
 from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,26 +27,60 @@ class Plane:
         self, bytes: int, offset: int, coder: int, verbatim_bits: int, tables: Sequence[Table]
     ) -> None: ...
 
-class Plan:
-    """How a tensor is cut, remapped and coded."""
+class Arrangement:
+    """In what order a tensor's elements stand in its frame, and where blocks end in it."""
 
+    @overload
+    def __init__(self, elements: int, block_elements: int) -> None: ...
+    @overload
     def __init__(
-        self, element_bytes: int, remap: int, block_elements: int, planes: Sequence[Plane]
+        self,
+        elements: int,
+        block_elements: int,
+        row_elements: int,
+        class_of_row: NDArray[np.uint8],
+        starts_group: Sequence[bool],
     ) -> None: ...
+    @property
+    def blocks(self) -> int: ...
+    def block_of(self, block: int) -> tuple[int, int]:
+        """Where a block starts in stored order and how many elements it holds."""
+
+    def blocks_of(self, first: int, last: int) -> list[tuple[int, int]]:
+        """Ranges of the blocks that hold elements ``first`` to ``last - 1`` of the tensor."""
+
+class Plan:
+    """How elements are cut, remapped and coded."""
+
+    def __init__(self, element_bytes: int, remap: int, planes: Sequence[Plane]) -> None: ...
     def pack(
-        self, data: NDArray[np.uint8], threads: int
+        self, arrangement: Arrangement, data: NDArray[np.uint8], threads: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint64]]: ...
     def unpack(
         self,
+        arrangement: Arrangement,
         payload: NDArray[np.uint8],
         modes: NDArray[np.uint8],
         lengths: NDArray[np.uint32],
         checksums: NDArray[np.uint64],
+        first_block: int,
         out: NDArray[np.uint8],
+        first_element: int,
         verify: bool,
         threads: int,
     ) -> int: ...
-    def histogram(self, plane: int, data: NDArray[np.uint8]) -> NDArray[np.uint64]: ...
+    def histograms(
+        self,
+        plane: int,
+        data: NDArray[np.uint8],
+        row_elements: int,
+        bin_of_row: NDArray[np.uint8],
+        bins: int,
+    ) -> NDArray[np.uint64]: ...
+    def row_means(
+        self, plane: int, data: NDArray[np.uint8], row_elements: int
+    ) -> NDArray[np.float32]: ...
+    def row_zero_bits(self, data: NDArray[np.uint8], row_elements: int) -> NDArray[np.uint8]: ...
 
 def rans_encode(values: Values, table: Table, verbatim_bits: int = 0) -> NDArray[np.uint8]: ...
 def rans_decode(data: NDArray[np.uint8], table: Table, verbatim_bits: int, out: Values) -> bool: ...

@@ -51,8 +51,10 @@ def pack_parts(
     """A frame as header and payload, to be written one after the other without joining them."""
     name = dtype_name(array.dtype)
     data = to_storage(array)
-    choice = choose(data, layout_of(array.dtype), codec or Lossless())
-    payload, modes, lengths, checksums = choice.plan.kernel.pack(data, resolve_threads(threads))
+    choice = choose(data, layout_of(array.dtype), codec or Lossless(), array.shape)
+    payload, modes, lengths, checksums = choice.plan.kernel.pack(
+        choice.plan.arrangement(data.size), data, resolve_threads(threads)
+    )
     header = Header(
         dtype=name,
         shape=array.shape,
@@ -143,7 +145,7 @@ class PackedTensor:
         if is_packed4(self.dtype) or not self.dtype.isnative:
             out[...] = self.unpack()  # these have another form in memory than in the frame
         elif out.size and out.dtype.itemsize:
-            self._decode_blocks(0, self.header.blocks, out.reshape(-1).view(np.uint8))
+            self._decode_blocks(0, self.header.blocks, out.reshape(-1).view(np.uint8), 0)
 
     def __getitem__(self, key: Any) -> Array:
         """Elements as NumPy indexes them; a leading slice or integer decodes only what it needs."""
@@ -190,25 +192,35 @@ class PackedTensor:
 
     def _decode(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Bytes start..stop of the tensor, by way of the blocks that hold them."""
-        block = self.header.plan.block_bytes
-        first, last = start // block, -(-stop // block)
         if start == stop:
             return np.empty(0, np.uint8)
-        out = np.empty(min(last * block, self.nbytes) - first * block, np.uint8)
-        self._decode_blocks(first, last, out)
-        return out[start - first * block : stop - first * block]
+        width = self.header.plan.element_bytes
+        first, last = start // width, -(-stop // width)
+        out = np.empty((last - first) * width, np.uint8)
+        if out.size == self.nbytes:
+            self._decode_blocks(0, self.header.blocks, out, 0)
+        else:
+            for blocks in self.header.arrangement.blocks_of(first, last):
+                self._decode_blocks(*blocks, out, first)
+        return out[start - first * width : stop - first * width]
 
-    def _decode_blocks(self, first: int, last: int, out: NDArray[np.uint8]) -> None:
+    def _decode_blocks(
+        self, first: int, last: int, out: NDArray[np.uint8], first_element: int
+    ) -> None:
+        """Decode blocks first..last; what they hold of the elements that ``out`` is for."""
         header = self.header
         planes = len(header.plan.planes)
         payload = np.frombuffer(self.read(*header.payload_range(first, last)), np.uint8)
         index = slice(first * planes, last * planes)
         damaged = header.plan.kernel.unpack(
+            header.arrangement,
             payload,
             header.modes[index],
             header.lengths[index],
             header.checksums[first:last],
+            first,
             out,
+            first_element,
             self.verify,
             resolve_threads(self.threads),
         )

@@ -15,18 +15,22 @@ from numpy.typing import NDArray
 
 from fewbits import _kernels
 from fewbits.errors import CorruptError
-from fewbits.lossless.plan import MAX_BLOCK_BYTES, Coder, Plan, Plane
+from fewbits.lossless.plan import MAX_BLOCK_BYTES, Coder, Plan, Plane, RowClasses
+from fewbits.lossless import tables_v1
 from fewbits.lossless.table import RangeTable
 from fewbits.values.types import Remap, dtype_named, storage_bytes
 
 MAGIC = b"FEWB"
-VERSION = 1
+VERSION = 2
 # magic, version, remap, element bytes, planes, header bytes, entropy, frame bytes, checksum
 _FIXED = struct.Struct("<4sBBBBIfQQ")
 FIXED_BYTES = _FIXED.size
 _CHECKSUM = slice(FIXED_BYTES - 8, FIXED_BYTES)
 _PLANE = struct.Struct("<BBBBB")
+# Bytes of the index for a block of one plane: mode, length, checksum.
+_LEAST_INDEX_BYTES = 13
 MAX_DIMENSIONS = 64
+MAX_CLASSES = 64
 # Payloads start at multiples of this, from the start of the frame.
 ALIGNMENT = 64
 
@@ -53,10 +57,15 @@ class Header:
         """Bytes of the tensor before coding."""
         return storage_bytes(self.numpy_dtype, prod(self.shape))
 
+    @cached_property
+    def arrangement(self) -> "_kernels.Arrangement":
+        """The order in which the elements stand in the blocks."""
+        return self.plan.arrangement(self.storage_bytes)
+
     @property
     def blocks(self) -> int:
         """Number of blocks."""
-        return self.plan.blocks(self.storage_bytes)
+        return self.arrangement.blocks
 
     @cached_property
     def header_bytes(self) -> int:
@@ -103,6 +112,7 @@ def _body(header: Header) -> bytes:
     parts = [len(name).to_bytes(2, "little"), name, bytes((len(header.shape),))]
     parts += [_varint(length) for length in header.shape]
     parts.append(_varint(header.plan.block_elements))
+    parts += _class_fields(header.plan.classes)
     for plane in header.plan.planes:
         parts.append(
             _PLANE.pack(
@@ -115,6 +125,19 @@ def _body(header: Header) -> bytes:
     return b"".join(parts)
 
 
+def _class_fields(classes: RowClasses | None) -> list[bytes]:
+    if classes is None:
+        return [b"\0"]
+    bits = (classes.classes - 1).bit_length()
+    ids = np.unpackbits(classes.class_of_row[:, None], axis=1, count=bits, bitorder="little")
+    return [
+        bytes((classes.classes,)),
+        _varint(classes.row_elements),
+        np.packbits(classes.starts_group, bitorder="little").tobytes(),
+        np.packbits(ids, bitorder="little").tobytes(),
+    ]
+
+
 def declared_bytes(start: memoryview | bytes) -> int:
     """Header bytes that the fixed fields declare, so that a reader knows how much to fetch."""
     if len(start) < FIXED_BYTES:
@@ -122,8 +145,8 @@ def declared_bytes(start: memoryview | bytes) -> int:
     magic, version, _, _, _, header_bytes, _, _, _ = _FIXED.unpack_from(start)
     if magic != MAGIC:
         raise CorruptError("not a Fewbits frame")
-    if version != VERSION:
-        raise CorruptError(f"frame version {version}; this release reads version {VERSION}")
+    if not 1 <= version <= VERSION:
+        raise CorruptError(f"frame version {version}; this release reads up to version {VERSION}")
     return int(header_bytes)
 
 
@@ -147,7 +170,7 @@ def parse(data: memoryview, available: int) -> Header:
     if frame_bytes > available:
         raise CorruptError(f"frame of {frame_bytes} bytes is cut short at {available}")
     try:
-        cursor = _Cursor(head, FIXED_BYTES)
+        cursor = _Cursor(head, FIXED_BYTES, version=head[4])
         header = _parse_body(cursor, remap, element_bytes, planes, entropy_bits)
         # What `header_bytes` would serialize the whole header again to find out.
         header.__dict__["header_bytes"] = -(-cursor.position // ALIGNMENT) * ALIGNMENT
@@ -175,11 +198,19 @@ def _parse_body(
     block_elements = cursor.varint()
     if not 0 < block_elements * element_bytes <= MAX_BLOCK_BYTES or size % element_bytes:
         raise CorruptError("frame header: block size is out of range")
+    elements = size // element_bytes
+    if -(-elements // block_elements) * _LEAST_INDEX_BYTES > cursor.left:
+        raise CorruptError("frame header is cut short")  # before anything is made for each block
+    classes = None if cursor.version == 1 else _row_classes(cursor, elements)
     plan = Plan(
-        element_bytes, Remap(remap), block_elements, tuple(_plane(cursor) for _ in range(planes))
+        element_bytes,
+        Remap(remap),
+        block_elements,
+        tuple(_plane(cursor) for _ in range(planes)),
+        classes,
     )
     plan.kernel  # noqa: B018  (builds the tables, which checks that the plan's parts suit each other)
-    blocks = plan.blocks(size)
+    blocks = plan.arrangement(size).blocks
     modes = cursor.array(blocks * planes, np.uint8)
     lengths = cursor.array(blocks * planes, np.uint32)
     checksums = cursor.array(blocks, np.uint64)
@@ -188,18 +219,34 @@ def _parse_body(
     return Header(dtype, shape, entropy_bits, plan, modes, lengths, checksums)
 
 
+def _row_classes(cursor: "_Cursor", elements: int) -> RowClasses | None:
+    count = cursor.take(1)[0]
+    if count == 0:
+        return None
+    row_elements = cursor.varint()
+    if not 2 <= count <= MAX_CLASSES or not row_elements:
+        raise CorruptError(f"frame header: {count} classes of rows of {row_elements} elements")
+    starts = cursor.bits(count)
+    rows, bits = -(-elements // row_elements), (count - 1).bit_length()
+    ids = np.packbits(cursor.bits(rows * bits).reshape(rows, bits), axis=1, bitorder="little")
+    return RowClasses(row_elements, ids[:, 0], tuple(starts.astype(bool).tolist()))
+
+
 def _plane(cursor: "_Cursor") -> Plane:
-    bytes_, offset, coder, verbatim_bits, tables = cursor.take(_PLANE.size)
-    return Plane(
-        bytes_, offset, Coder(coder), verbatim_bits, tuple(cursor.table() for _ in range(tables))
-    )
+    bytes_, offset, coder, verbatim_bits, count = cursor.take(_PLANE.size)
+    tables = tuple(cursor.table(8 * bytes_ or 4) for _ in range(count))
+    return Plane(bytes_, offset, Coder(coder), verbatim_bits, tables)
 
 
 class _Cursor:
     """Takes fields off the front of a header; ``CorruptError`` when there is not enough left."""
 
-    def __init__(self, data: bytes, position: int) -> None:
-        self._data, self.position = data, position
+    def __init__(self, data: bytes, position: int, version: int) -> None:
+        self._data, self.position, self.version = data, position, version
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self.position
 
     def take(self, size: int) -> bytes:
         end = self.position + size
@@ -220,10 +267,20 @@ class _Cursor:
                 return value
         raise CorruptError("frame header: a number is too long")
 
-    def table(self) -> RangeTable:
-        table, size = RangeTable.from_bytes(self._data[self.position :])
+    def table(self, width: int) -> RangeTable:
+        rest = memoryview(self._data)[self.position :]
+        read = tables_v1.from_bytes if self.version == 1 else RangeTable.from_bytes
+        table, size = read(rest, width)
         self.position += size
         return table
+
+    def bits(self, count: int) -> NDArray[np.uint8]:
+        """So many bits, of bytes whose other bits must be zero."""
+        taken = np.frombuffer(self.take(-(-count // 8)), np.uint8)
+        bits = np.unpackbits(taken, bitorder="little")
+        if bits[count:].any():
+            raise CorruptError("frame header: padding bits are not zero")
+        return bits[:count]
 
     def array(self, count: int, dtype: type[np.generic]) -> NDArray[Any]:
         little = np.dtype(dtype).newbyteorder("<")

@@ -6,6 +6,7 @@
 #include "bindings.hpp"
 #include "blocks.hpp"
 #include "dispatch.hpp"
+#include "statistics.hpp"
 #include "xxh3.hpp"
 
 namespace fewbits {
@@ -13,13 +14,13 @@ namespace {
 
 using Tables = std::vector<std::shared_ptr<const RangeTable>>;
 
-nb::tuple pack(const Plan& plan, Array<uint8_t> data, int threads) {
-  if (data.size() % static_cast<size_t>(plan.element_bytes))
-    throw std::invalid_argument("data are not a whole number of elements");
+nb::tuple pack(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> data, int threads) {
+  if (data.size() != arrangement.elements() * static_cast<size_t>(plan.element_bytes))
+    throw std::invalid_argument("data are not the elements of the arrangement");
   Packed packed;
   {
     nb::gil_scoped_release release;
-    packed = pack_blocks(plan, data.data(), data.size(), threads);
+    packed = pack_blocks(plan, arrangement, data.data(), threads);
   }
   uint8_t* const payload = packed.payload.get();
   nb::capsule owner(packed.payload.release(), [](void* p) noexcept { std::free(p); });
@@ -28,27 +29,39 @@ nb::tuple pack(const Plan& plan, Array<uint8_t> data, int threads) {
                         to_numpy(std::move(packed.lengths)), to_numpy(std::move(packed.checksums)));
 }
 
-int64_t unpack(const Plan& plan, Array<uint8_t> payload, Array<uint8_t> modes,
-               Array<uint32_t> lengths, Array<uint64_t> checksums, MutableArray<uint8_t> out,
-               bool verify, int threads) {
+int64_t unpack(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> payload,
+               Array<uint8_t> modes, Array<uint32_t> lengths, Array<uint64_t> checksums,
+               size_t first_block, MutableArray<uint8_t> out, size_t first_element, bool verify,
+               int threads) {
   const size_t blocks = checksums.size();
+  const auto element = static_cast<size_t>(plan.element_bytes);
   if (modes.size() != blocks * plan.planes.size() || lengths.size() != modes.size())
     throw std::invalid_argument("block index: columns differ in length");
-  if (reinterpret_cast<uintptr_t>(out.data()) % static_cast<size_t>(plan.element_bytes))
-    throw std::invalid_argument("the output buffer is not aligned to its elements");
+  if (reinterpret_cast<uintptr_t>(out.data()) % element || out.size() % element)
+    throw std::invalid_argument("the output buffer is not one of whole elements");
+  const Blocks some{first_block,      blocks,         modes.data(),  lengths.data(),
+                    checksums.data(), payload.data(), payload.size()};
+  const Window window{first_element, first_element + out.size() / element, out.data()};
   nb::gil_scoped_release release;
-  return unpack_blocks(plan, payload.data(), payload.size(), modes.data(), lengths.data(),
-                       checksums.data(), blocks, out.data(), out.size(), verify, threads);
+  return unpack_blocks(plan, arrangement, some, window, verify, threads);
 }
 
-nb::ndarray<nb::numpy, uint64_t, nb::ndim<1>> histogram(const Plan& plan, size_t plane,
-                                                        Array<uint8_t> data) {
-  if (data.size() % static_cast<size_t>(plan.element_bytes))
+// Bytes as rows of elements; throws if they are not whole elements.
+size_t elements_in(int element_bytes, Array<uint8_t> data) {
+  if (data.size() % static_cast<size_t>(element_bytes))
     throw std::invalid_argument("data are not a whole number of elements");
+  return data.size() / static_cast<size_t>(element_bytes);
+}
+
+nb::ndarray<nb::numpy, uint64_t, nb::ndim<1>> histograms(const Plan& plan, size_t plane,
+                                                         Array<uint8_t> data, size_t row_elements,
+                                                         Array<uint8_t> bin_of_row, size_t bins) {
+  const size_t elements = elements_in(plan.element_bytes, data);
   std::vector<uint64_t> counts;
   {
     nb::gil_scoped_release release;
-    counts = plane_histogram(plan, plane, data.data(), data.size());
+    const std::vector<uint8_t> bin_of(bin_of_row.data(), bin_of_row.data() + bin_of_row.size());
+    counts = plane_histograms(plan, plane, data.data(), elements, row_elements, bin_of, bins);
   }
   return to_numpy(std::move(counts));
 }
@@ -65,7 +78,8 @@ nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> encode(Array<Value> values, const R
   std::vector<uint8_t> payload;
   {
     nb::gil_scoped_release release;
-    if (!rans_encode(RansTable(table, verbatim_bits), values.data(), values.size(), payload))
+    const RansTable rans(table, verbatim_bits);
+    if (!rans_encode({{&rans, values.size()}}, values.data(), payload))
       throw std::invalid_argument("a value has no row in this range table");
   }
   return to_numpy(std::move(payload));
@@ -77,8 +91,8 @@ bool decode(Array<uint8_t> data, const RangeTable& table, int verbatim_bits,
   require_width(table, sizeof(Value));
   nb::gil_scoped_release release;
   const RansTable rans(table, verbatim_bits);
-  RansReader<Value> reader(rans);
-  return reader.open(data.data(), data.size(), out.size()) &&
+  RansReader<Value> reader({{&rans, out.size()}});
+  return reader.open(data.data(), data.size()) &&
          reader.read(out.data(), out.size()) && reader.finished();
 }
 
@@ -97,21 +111,50 @@ void bind_blocks(nb::module_& m) {
            nb::arg("tables"));
   nb::class_<Plan>(m, "Plan")
       .def("__init__",
-           [](Plan* self, int element_bytes, int remap, size_t block_elements,
-              const std::vector<Plane*>& planes) {
+           [](Plan* self, int element_bytes, int remap, const std::vector<Plane*>& planes) {
              if (remap < 0 || remap > static_cast<int>(Remap::sign_to_lsb))
                throw std::invalid_argument("plan: unknown remap");
              std::vector<Plane> copies;
              for (const Plane* plane : planes) copies.push_back(*plane);
-             new (self) Plan(element_bytes, static_cast<Remap>(remap), block_elements,
-                             std::move(copies));
+             new (self) Plan(element_bytes, static_cast<Remap>(remap), std::move(copies));
            },
-           nb::arg("element_bytes"), nb::arg("remap"), nb::arg("block_elements"),
-           nb::arg("planes"))
-      .def("pack", &pack, nb::arg("data"), nb::arg("threads"))
-      .def("unpack", &unpack, nb::arg("payload"), nb::arg("modes"), nb::arg("lengths"),
-           nb::arg("checksums"), nb::arg("out"), nb::arg("verify"), nb::arg("threads"))
-      .def("histogram", &histogram, nb::arg("plane"), nb::arg("data"));
+           nb::arg("element_bytes"), nb::arg("remap"), nb::arg("planes"))
+      .def("pack", &pack, nb::arg("arrangement"), nb::arg("data"), nb::arg("threads"))
+      .def("unpack", &unpack, nb::arg("arrangement"), nb::arg("payload"), nb::arg("modes"),
+           nb::arg("lengths"), nb::arg("checksums"), nb::arg("first_block"), nb::arg("out"),
+           nb::arg("first_element"), nb::arg("verify"), nb::arg("threads"))
+      .def("histograms", &histograms, nb::arg("plane"), nb::arg("data"), nb::arg("row_elements"),
+           nb::arg("bin_of_row"), nb::arg("bins"))
+      .def("row_means",
+           [](const Plan& plan, size_t plane, Array<uint8_t> data, size_t row_elements) {
+             const size_t elements = elements_in(plan.element_bytes, data);
+             return to_numpy(row_means(plan, plane, data.data(), elements, row_elements));
+           },
+           nb::arg("plane"), nb::arg("data"), nb::arg("row_elements"))
+      .def("row_zero_bits",
+           [](const Plan& plan, Array<uint8_t> data, size_t row_elements) {
+             const size_t elements = elements_in(plan.element_bytes, data);
+             return to_numpy(row_zero_bits(plan.element_bytes, data.data(), elements, row_elements));
+           },
+           nb::arg("data"), nb::arg("row_elements"));
+  nb::class_<Arrangement>(m, "Arrangement")
+      .def(nb::init<size_t, size_t>(), nb::arg("elements"), nb::arg("block_elements"))
+      .def("__init__",
+           [](Arrangement* self, size_t elements, size_t block_elements, size_t row_elements,
+              Array<uint8_t> class_of_row, const std::vector<bool>& starts_group) {
+             const std::vector<uint8_t> classes(class_of_row.data(),
+                                                class_of_row.data() + class_of_row.size());
+             new (self)
+                 Arrangement(elements, block_elements, row_elements, classes, starts_group);
+           },
+           nb::arg("elements"), nb::arg("block_elements"), nb::arg("row_elements"),
+           nb::arg("class_of_row"), nb::arg("starts_group"))
+      .def_prop_ro("blocks", &Arrangement::blocks)
+      .def("block_of", [](const Arrangement& self, size_t b) {
+             if (b >= self.blocks()) throw nb::index_error("no such block");
+             return std::pair(self.block(b).start, self.block(b).count);
+           }, nb::arg("block"))
+      .def("blocks_of", &Arrangement::blocks_of, nb::arg("first"), nb::arg("last"));
   m.def("rans_encode", &encode<uint8_t>, nb::arg("values"), nb::arg("table"),
         nb::arg("verbatim_bits") = 0);
   m.def("rans_encode", &encode<uint16_t>, nb::arg("values"), nb::arg("table"),

@@ -14,6 +14,7 @@
 #include "arithmetic.hpp"
 #include "bits.hpp"
 #include "dispatch.hpp"
+#include "elements.hpp"
 #include "xxh3.hpp"
 
 namespace fewbits {
@@ -47,17 +48,6 @@ void parallel_for(size_t n, int threads, const Work& work) {
   if (failure) std::rethrow_exception(failure);
 }
 
-// Calls f with an element type of the plan's width.
-template <typename F>
-auto with_element(int element_bytes, F&& f) {
-  switch (element_bytes) {
-    case 1: return f(uint8_t{});
-    case 2: return f(uint16_t{});
-    case 4: return f(uint32_t{});
-    default: return f(uint64_t{});
-  }
-}
-
 // What is decoded before it is joined, remapped and hashed: a third of a first-level cache.
 constexpr size_t kChunkBytes = size_t{1} << 14;
 
@@ -70,42 +60,41 @@ PlaneLoops<T> plane_loops() {
   return kPlaneLoops<T>;
 }
 
-// Memory that a thread keeps from one block to the next, one piece for each use.
-enum class Use { elements, values, best, tried, payload };
-template <typename T, Use kUse>
-std::vector<T>& scratch(size_t n) {
-  thread_local std::vector<T> memory;
-  memory.resize(n);
-  return memory;
-}
-
-// Copies one block out of `data` (of any alignment) and remaps it.
+// Copies one block out of `data` (of any alignment), in stored order.
 template <typename T>
-const std::vector<T>& load_block(const Plan& plan, const uint8_t* data, size_t n) {
-  std::vector<T>& elements = scratch<T, Use::elements>(n);
-  std::memcpy(elements.data(), data, n * sizeof(T));
-  remap_forward(plan.remap, elements.data(), n);
+std::vector<T>& load_block(const Arrangement& arrangement, Arrangement::Block block,
+                           const uint8_t* data) {
+  std::vector<T>& elements = scratch<T, Use::elements>(block.count);
+  arrangement.each_run(block.start, block.count, [&](size_t stored, size_t original, size_t count) {
+    std::memcpy(elements.data() + (stored - block.start), data + original * sizeof(T),
+                count * sizeof(T));
+  });
   return elements;
 }
 
-// The values of one plane of a block: the elements themselves where the plane is all of them.
-template <typename Value, typename T>
-const std::vector<Value>& cut(const Plane& plane, const std::vector<T>& elements) {
-  if constexpr (std::is_same_v<T, Value>)
-    if (plane.bytes) return elements;
-  std::vector<Value>& values = scratch<Value, Use::values>(elements.size() * (plane.bytes ? 1 : 2));
-  if constexpr (sizeof(T) == 1 && sizeof(Value) == 1)
-    if (plane.bytes == 0) {
-      cut_nibbles(elements.data(), elements.size(), values.data());
-      return values;
-    }
-  cut_plane(elements.data(), elements.size(), plane.offset, values.data());
-  return values;
+// The tables that a block's values go by where each class has its own.
+std::vector<RansRun> runs_by_class(const Plane& plane, const Arrangement& arrangement,
+                                   Arrangement::Block block) {
+  std::vector<RansRun> runs;
+  const size_t values = plane.bytes ? 1 : 2, last = block.start + block.count;
+  for (size_t c = 0; c < arrangement.classes(); ++c) {
+    const size_t end = arrangement.class_ends()[c];
+    if (end <= block.start) continue;
+    runs.push_back({plane.rans[c].get(), values * (std::min(end, last) - block.start)});
+    if (end >= last) break;
+  }
+  return runs;
 }
 
-// Appends the plane of a block the cheapest way; returns its mode. `raw_bytes` is what it takes as is.
+bool can_go_by_class(const Plane& plane, const Arrangement& arrangement) {
+  return arrangement.in_classes() && plane.coder == Coder::rans &&
+         plane.tables.size() == arrangement.classes();
+}
+
+// Appends the plane of a block the cheapest way; returns its mode.
 template <typename Value>
-uint8_t write_plane(const Plane& plane, const std::vector<Value>& values, std::vector<uint8_t>& out) {
+uint8_t write_plane(const Plane& plane, const Arrangement& arrangement, Arrangement::Block block,
+                    const std::vector<Value>& values, std::vector<uint8_t>& out) {
   const bool nibbles = plane.bytes == 0;
   const size_t raw_bytes = nibbles ? values.size() / 2 : values.size() * sizeof(Value);
   if (std::all_of(values.begin(), values.end(), [&](Value v) { return v == values[0]; })) {
@@ -114,15 +103,24 @@ uint8_t write_plane(const Plane& plane, const std::vector<Value>& values, std::v
   }
   std::vector<uint8_t>&best = scratch<uint8_t, Use::best>(0), &tried = scratch<uint8_t, Use::tried>(0);
   uint8_t mode = kRaw;
-  for (size_t t = 0; t < plane.tables.size(); ++t) {
-    tried.clear();
-    const bool fits =
-        plane.coder == Coder::rans
-            ? rans_encode(*plane.rans[t], values.data(), values.size(), tried)
-            : arithmetic_encode(values.data(), values.size(), *plane.tables[t], tried);
-    if (!fits || tried.size() >= (mode == kRaw ? raw_bytes : best.size())) continue;
+  const auto keep_if_better = [&](bool fits, uint8_t as) {
+    if (!fits || tried.size() >= (mode == kRaw ? raw_bytes : best.size())) return;
     best.swap(tried);
-    mode = static_cast<uint8_t>(kFirstTable + t);
+    mode = as;
+  };
+  if (can_go_by_class(plane, arrangement)) {
+    tried.clear();
+    keep_if_better(rans_encode(runs_by_class(plane, arrangement, block), values.data(), tried),
+                   kByClass);
+  } else {
+    for (size_t t = 0; t < plane.tables.size(); ++t) {
+      tried.clear();
+      keep_if_better(
+          plane.coder == Coder::rans
+              ? rans_encode({{plane.rans[t].get(), values.size()}}, values.data(), tried)
+              : arithmetic_encode(values.data(), values.size(), *plane.tables[t], tried),
+          static_cast<uint8_t>(kFirstTable + t));
+    }
   }
   if (mode != kRaw) {
     append(out, best.data(), best.size());
@@ -140,11 +138,19 @@ uint8_t write_plane(const Plane& plane, const std::vector<Value>& values, std::v
 template <typename Value>
 class PlaneReader {
  public:
-  PlaneReader(const Plane& plane, uint8_t mode) : nibbles_(plane.bytes == 0), mode_(mode) {
+  PlaneReader(const Plane& plane, const Arrangement& arrangement, Arrangement::Block block,
+              uint8_t mode)
+      : nibbles_(plane.bytes == 0), mode_(mode) {
     const size_t t = static_cast<size_t>(mode - kFirstTable);
-    if (mode < kFirstTable || t >= plane.tables.size()) return;
-    if (plane.coder == Coder::rans) rans_.emplace(*plane.rans[t]);
-    else table_ = plane.tables[t].get();
+    if (mode == kByClass) {
+      if (can_go_by_class(plane, arrangement))
+        rans_.emplace(runs_by_class(plane, arrangement, block));
+    } else if (mode >= kFirstTable && t < plane.tables.size()) {
+      if (plane.coder == Coder::rans)
+        rans_.emplace(std::vector<RansRun>{{plane.rans[t].get(), block.count * (nibbles_ ? 2 : 1)}});
+      else
+        table_ = plane.tables[t].get();
+    }
   }
 
   // False if `size` bytes cannot hold n values of this mode.
@@ -156,7 +162,7 @@ class PlaneReader {
       return !nibbles_ || constant_ < 16;
     }
     if (mode_ == kRaw) return size == (nibbles_ ? n / 2 : n * sizeof(Value));
-    if (rans_) return rans_->open(data, size, n);
+    if (rans_) return rans_->open(data, size);
     if (!table_) return false;
     decoded_.resize(n);  // the arithmetic coder knows only at the end whether it was right
     data_ = reinterpret_cast<const uint8_t*>(decoded_.data());
@@ -194,8 +200,11 @@ class PlaneReader {
 template <typename T>
 class PlaneJoiner {
  public:
-  PlaneJoiner(const Plane& plane, uint8_t mode)
-      : plane_(plane), bytes_(plane, mode), pairs_(plane, mode) {}
+  PlaneJoiner(const Plane& plane, const Arrangement& arrangement, Arrangement::Block block,
+              uint8_t mode)
+      : plane_(plane),
+        bytes_(plane, arrangement, block, mode),
+        pairs_(plane, arrangement, block, mode) {}
 
   bool open(const uint8_t* data, size_t size, size_t n) {
     if (plane_.bytes == 2) return pairs_.open(data, size, n);
@@ -232,89 +241,132 @@ class PlaneJoiner {
 };
 
 // Decodes a block chunk by chunk: planes joined, remap undone and checksum taken while the chunk is in the
-// first-level cache.
-template <typename T>
-bool read_block(const Plan& plan, const uint8_t* data, const uint8_t* modes,
-                const uint32_t* lengths, T* elements, size_t n, const uint64_t* checksum) {
+// first-level cache. `room(at)` says where a chunk goes, and `done(at, count)` is told when it is there; rooms
+// that do not follow on each other must have kept the last kStripe bytes before them.
+template <typename T, typename Room, typename Done>
+bool read_block(const Plan& plan, const Arrangement& arrangement, Arrangement::Block block,
+                const uint8_t* data, const uint8_t* modes, const uint32_t* lengths,
+                const uint64_t* checksum, const Room& room, const Done& done) {
+  const size_t n = block.count;
   std::deque<PlaneJoiner<T>> planes;
   for (size_t p = 0; p < plan.planes.size(); data += lengths[p], ++p)
-    if (!planes.emplace_back(plan.planes[p], modes[p]).open(data, lengths[p], n)) return false;
+    if (!planes.emplace_back(plan.planes[p], arrangement, block, modes[p]).open(data, lengths[p], n))
+      return false;
   const PlaneLoops<T> loops = plane_loops<T>();
-  Xxh3 hash(reinterpret_cast<const uint8_t*>(elements), n * sizeof(T));
+  Xxh3 hash(reinterpret_cast<const uint8_t*>(room(0)), n * sizeof(T));
   constexpr size_t chunk = kChunkBytes / sizeof(T);
   for (size_t at = 0; at < n; at += chunk) {
     const size_t count = std::min(chunk, n - at);
-    if (plan.planes.size() > 1) std::fill_n(elements + at, count, T{0});
+    T* const elements = room(at);
+    if (plan.planes.size() > 1) std::fill_n(elements, count, T{0});
     for (auto& plane : planes)
-      if (!plane.join(elements + at, count)) return false;
-    loops.remap_inverse(plan.remap, elements + at, count);
-    if (checksum) hash.eat((at + count) * sizeof(T));
+      if (!plane.join(elements, count)) return false;
+    loops.remap_inverse(plan.remap, elements, count);
+    if (checksum) {
+      hash.move(reinterpret_cast<const uint8_t*>(elements), at * sizeof(T));
+      hash.eat((at + count) * sizeof(T));
+    }
+    done(at, count);
   }
   return std::all_of(planes.begin(), planes.end(), [](auto& p) { return p.finished(); }) &&
          (!checksum || hash.finish() == *checksum);
 }
 
+// Decodes a block to where its elements belong: straight there where they lie together, else by way of one
+// chunk of scratch.
+template <typename T>
+bool place_block(const Plan& plan, const Arrangement& arrangement, Arrangement::Block block,
+                 const uint8_t* data, const uint8_t* modes, const uint32_t* lengths,
+                 const uint64_t* checksum, const Window& window) {
+  if (!arrangement.in_classes() && window.first <= block.start &&
+      block.start + block.count <= window.last) {
+    T* const to = reinterpret_cast<T*>(window.to) + (block.start - window.first);
+    return read_block<T>(plan, arrangement, block, data, modes, lengths, checksum,
+                         [&](size_t at) { return to + at; }, [](size_t, size_t) {});
+  }
+  constexpr size_t chunk = kChunkBytes / sizeof(T), kept = kStripe / sizeof(T);
+  alignas(64) T scratch[kept + chunk];
+  const auto room = [&](size_t at) {
+    if (at) std::copy_n(scratch + chunk, kept, scratch);  // the end of the chunk before
+    return scratch + kept;
+  };
+  const auto place = [&](size_t at, size_t count) {
+    arrangement.each_run(block.start + at, count, [&](size_t stored, size_t original, size_t run) {
+      const size_t first = std::max(original, window.first);
+      const size_t last = std::min(original + run, window.last);
+      if (first < last)
+        std::memcpy(window.to + (first - window.first) * sizeof(T),
+                    scratch + kept + (stored - block.start - at) + (first - original),
+                    (last - first) * sizeof(T));
+    });
+  };
+  return read_block<T>(plan, arrangement, block, data, modes, lengths, checksum, room, place);
+}
+
 }  // namespace
 
-Packed pack_blocks(const Plan& plan, const uint8_t* data, size_t bytes, int threads) {
-  const size_t blocks = plan.blocks(bytes), planes = plan.planes.size();
+Packed pack_blocks(const Plan& plan, const Arrangement& arrangement, const uint8_t* data,
+                   int threads) {
+  const size_t blocks = arrangement.blocks(), planes = plan.planes.size();
   const auto element = static_cast<size_t>(plan.element_bytes);
   Packed packed;
   packed.modes.resize(blocks * planes);
   packed.lengths.resize(blocks * planes);
   packed.checksums.resize(blocks);
   // No plane takes more than its raw bytes, so each block has a place of its own; they close up afterwards.
-  packed.payload = allocate_bytes(bytes);
+  packed.payload = allocate_bytes(arrangement.elements() * element);
+  const auto place = [&](size_t b) {
+    return packed.payload.get() + arrangement.block(b).start * element;
+  };
   parallel_for(blocks, threads, [&](size_t b) {
-    const uint8_t* const from = data + b * plan.block_elements * element;
-    const size_t n = std::min(plan.block_elements, bytes / element - b * plan.block_elements);
-    packed.checksums[b] = xxh3(from, n * element);
+    const Arrangement::Block block = arrangement.block(b);
     std::vector<uint8_t>& out = scratch<uint8_t, Use::payload>(0);
     with_element(plan.element_bytes, [&](auto zero) {
-      const auto& elements = load_block<decltype(zero)>(plan, from, n);
+      auto& elements = load_block<decltype(zero)>(arrangement, block, data);
+      packed.checksums[b] =
+          xxh3(reinterpret_cast<const uint8_t*>(elements.data()), block.count * element);
+      remap_forward(plan.remap, elements.data(), block.count);
       for (size_t p = 0; p < planes; ++p) {
         const Plane& plane = plan.planes[p];
         const size_t before = out.size(), at = b * planes + p;
-        packed.modes[at] = plane.bytes == 2
-                               ? write_plane(plane, cut<uint16_t>(plane, elements), out)
-                               : write_plane(plane, cut<uint8_t>(plane, elements), out);
+        packed.modes[at] =
+            plane.bytes == 2
+                ? write_plane(plane, arrangement, block, cut<uint16_t>(plane, elements), out)
+                : write_plane(plane, arrangement, block, cut<uint8_t>(plane, elements), out);
         packed.lengths[at] = static_cast<uint32_t>(out.size() - before);
       }
     });
-    std::memcpy(packed.payload.get() + b * plan.block_elements * element, out.data(), out.size());
+    std::memcpy(place(b), out.data(), out.size());
   });
   for (size_t b = 0; b < blocks; ++b) {
     size_t size = 0;
     for (size_t p = 0; p < planes; ++p) size += packed.lengths[b * planes + p];
-    std::memmove(packed.payload.get() + packed.payload_bytes,
-                 packed.payload.get() + b * plan.block_elements * element, size);
+    std::memmove(packed.payload.get() + packed.payload_bytes, place(b), size);
     packed.payload_bytes += size;
   }
   return packed;
 }
 
-int64_t unpack_blocks(const Plan& plan, const uint8_t* payload, size_t payload_bytes,
-                      const uint8_t* modes, const uint32_t* lengths, const uint64_t* checksums,
-                      size_t blocks, uint8_t* out, size_t out_bytes, bool verify, int threads) {
+int64_t unpack_blocks(const Plan& plan, const Arrangement& arrangement, const Blocks& blocks,
+                      const Window& window, bool verify, int threads) {
   const size_t planes = plan.planes.size();
-  const auto element = static_cast<size_t>(plan.element_bytes);
-  const auto misfit = static_cast<int64_t>(blocks);
-  if (out_bytes % element || plan.blocks(out_bytes) != blocks) return misfit;
-  std::vector<size_t> starts(blocks + 1, 0);
-  for (size_t b = 0; b < blocks; ++b) {
+  const auto misfit = static_cast<int64_t>(blocks.count);
+  if (blocks.count > arrangement.blocks() || blocks.first > arrangement.blocks() - blocks.count)
+    return misfit;
+  std::vector<size_t> starts(blocks.count + 1, 0);
+  for (size_t b = 0; b < blocks.count; ++b) {
     starts[b + 1] = starts[b];
-    for (size_t p = 0; p < planes; ++p) starts[b + 1] += lengths[b * planes + p];
+    for (size_t p = 0; p < planes; ++p) starts[b + 1] += blocks.lengths[b * planes + p];
   }
-  if (starts[blocks] != payload_bytes) return misfit;
+  if (starts[blocks.count] != blocks.payload_bytes) return misfit;
 
   std::atomic<int64_t> damaged{misfit + 1};
-  parallel_for(blocks, threads, [&](size_t b) {
-    uint8_t* const to = out + b * plan.block_elements * element;
-    const size_t n = std::min(plan.block_elements, out_bytes / element - b * plan.block_elements);
+  parallel_for(blocks.count, threads, [&](size_t b) {
     const bool well = with_element(plan.element_bytes, [&](auto zero) {
-      using T = decltype(zero);
-      return read_block(plan, payload + starts[b], modes + b * planes, lengths + b * planes,
-                        reinterpret_cast<T*>(to), n, verify ? checksums + b : nullptr);
+      return place_block<decltype(zero)>(
+          plan, arrangement, arrangement.block(blocks.first + b), blocks.payload + starts[b],
+          blocks.modes + b * planes, blocks.lengths + b * planes,
+          verify ? blocks.checksums + b : nullptr, window);
     });
     if (well) return;
     int64_t known = damaged.load();
@@ -323,39 +375,6 @@ int64_t unpack_blocks(const Plan& plan, const uint8_t* payload, size_t payload_b
     }
   });
   return damaged.load() > misfit ? kAllWell : damaged.load();
-}
-
-std::vector<uint64_t> plane_histogram(const Plan& plan, size_t index, const uint8_t* data,
-                                      size_t bytes) {
-  const Plane& plane = plan.planes.at(index);
-  const auto element = static_cast<size_t>(plan.element_bytes);
-  const int width = plane.bytes == 0 ? 4 : 8 * plane.bytes;
-  std::vector<uint64_t> counts(size_t{1} << width, 0);
-  // Two tallies in turn, so that a run of equal values does not wait on its own last increment.
-  std::vector<uint32_t> even(counts.size()), odd(counts.size());
-  const auto tally = [&](const auto& values) {
-    size_t i = 0;
-    for (; i + 1 < values.size(); i += 2) {
-      ++even[values[i]];
-      ++odd[values[i + 1]];
-    }
-    if (i < values.size()) ++even[values[i]];
-  };
-  constexpr size_t step = size_t{1} << 16;
-  for (size_t at = 0, n = bytes / element; at < n; at += step) {
-    with_element(plan.element_bytes, [&](auto zero) {
-      const auto& elements =
-          load_block<decltype(zero)>(plan, data + at * element, std::min(step, n - at));
-      plane.bytes == 2 ? tally(cut<uint16_t>(plane, elements))
-                       : tally(cut<uint8_t>(plane, elements));
-    });
-    if (at % (step << 14) == 0 || at + step >= n)  // long before a 32-bit tally can overflow
-      for (size_t v = 0; v < counts.size(); ++v) {
-        counts[v] += uint64_t{even[v]} + odd[v];
-        even[v] = odd[v] = 0;
-      }
-  }
-  return counts;
 }
 
 }  // namespace fewbits

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "arrangement.hpp"
 #include "buffer.hpp"
 #include "planes.hpp"
 #include "range_table.hpp"
@@ -16,8 +17,9 @@ namespace fewbits {
 
 enum class Coder : uint8_t { none = 0, rans = 1, arithmetic = 2 };
 
-// How one plane of one block is written. kFirstTable + t: with table t.
-inline constexpr uint8_t kRaw = 0, kConstant = 1, kFirstTable = 2;
+// How one plane of one block is written. kFirstTable + t: with table t; kByClass: each value with the table
+// whose number is that of its class.
+inline constexpr uint8_t kRaw = 0, kConstant = 1, kFirstTable = 2, kByClass = 255;
 
 struct Plane {
   int bytes;    // 1 or 2; 0 for nibbles
@@ -33,13 +35,10 @@ struct Plane {
 struct Plan {
   int element_bytes;
   Remap remap;
-  size_t block_elements;
   std::vector<Plane> planes;
 
   // Throws std::invalid_argument unless the planes partition the element.
-  Plan(int element_bytes, Remap remap, size_t block_elements, std::vector<Plane> planes);
-
-  size_t blocks(size_t bytes) const;
+  Plan(int element_bytes, Remap remap, std::vector<Plane> planes);
 };
 
 struct Packed {
@@ -50,20 +49,32 @@ struct Packed {
   std::vector<uint64_t> checksums;  // XXH3 of each block's elements as they were given
 };
 
-// Packs `bytes` bytes, a whole number of elements.
-Packed pack_blocks(const Plan& plan, const uint8_t* data, size_t bytes, int threads);
+// Packs a tensor, whose elements are those of the arrangement.
+Packed pack_blocks(const Plan& plan, const Arrangement& arrangement, const uint8_t* data,
+                   int threads);
+
+// A frame's blocks, first .. first + count - 1: their entries of the index and exactly their payload.
+struct Blocks {
+  size_t first, count;
+  const uint8_t* modes;
+  const uint32_t* lengths;
+  const uint64_t* checksums;
+  const uint8_t* payload;
+  size_t payload_bytes;
+};
+
+// Where decoded elements go: `to` has room for elements first .. last - 1 of the tensor. What else the blocks
+// hold is decoded, checked and dropped.
+struct Window {
+  size_t first, last;
+  uint8_t* to;
+};
 
 inline constexpr int64_t kAllWell = -1;
 
-// Unpacks as many blocks as `out` holds; modes, lengths and checksums are those blocks' own and
-// `payload` is exactly theirs. Returns kAllWell or the number of the first damaged block (one past the
-// last if the sizes do not fit together). Safe on any bytes.
-int64_t unpack_blocks(const Plan& plan, const uint8_t* payload, size_t payload_bytes,
-                      const uint8_t* modes, const uint32_t* lengths, const uint64_t* checksums,
-                      size_t blocks, uint8_t* out, size_t out_bytes, bool verify, int threads);
-
-// Occurrences of each value of one plane.
-std::vector<uint64_t> plane_histogram(const Plan& plan, size_t plane, const uint8_t* data,
-                                      size_t bytes);
+// Unpacks blocks. Returns kAllWell or the number of the first damaged one (one past the last if the sizes do
+// not fit together), counted from the first given. Safe on any bytes.
+int64_t unpack_blocks(const Plan& plan, const Arrangement& arrangement, const Blocks& blocks,
+                      const Window& window, bool verify, int threads);
 
 }  // namespace fewbits

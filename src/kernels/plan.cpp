@@ -26,15 +26,10 @@ Plane::Plane(int bytes_, int offset_, Coder coder_, int verbatim_bits,
   }
 }
 
-Plan::Plan(int element_bytes_, Remap remap_, size_t block_elements_, std::vector<Plane> planes_)
-    : element_bytes(element_bytes_),
-      remap(remap_),
-      block_elements(block_elements_),
-      planes(std::move(planes_)) {
+Plan::Plan(int element_bytes_, Remap remap_, std::vector<Plane> planes_)
+    : element_bytes(element_bytes_), remap(remap_), planes(std::move(planes_)) {
   if (!(element_bytes == 1 || element_bytes == 2 || element_bytes == 4 || element_bytes == 8))
     throw std::invalid_argument("plan: elements are 1, 2, 4 or 8 bytes");
-  if (block_elements < 1 || block_elements > size_t{1} << 24)
-    throw std::invalid_argument("plan: block size out of range");
   std::vector<bool> taken(static_cast<size_t>(element_bytes), false);
   for (const Plane& plane : planes) {
     const int bytes = plane.bytes ? plane.bytes : 1;
@@ -47,11 +42,6 @@ Plan::Plan(int element_bytes_, Remap remap_, size_t block_elements_, std::vector
   }
   if (std::find(taken.begin(), taken.end(), false) != taken.end())
     throw std::invalid_argument("plan: planes leave a byte out");
-}
-
-size_t Plan::blocks(size_t bytes) const {
-  const size_t elements = bytes / static_cast<size_t>(element_bytes);
-  return (elements + block_elements - 1) / block_elements;
 }
 
 }  // namespace fewbits

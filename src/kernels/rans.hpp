@@ -23,6 +23,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "bits.hpp"
@@ -32,8 +33,13 @@ namespace fewbits {
 
 inline constexpr uint32_t kRansLow = 1u << 16;  // states live in [2^16, 2^32)
 inline constexpr size_t kMaxLanes = 256;
+// Of a payload's first byte: lanes do not end at 2^16 but hold the last values in the 16 bits below.
+inline constexpr uint8_t kLoaded = 0x80;
 
-// How many lanes pay: each costs about three bytes, so one for every 2048 values and every 512 bytes of
+// How many values of this width the 16 low bits of a lane's last state hold.
+inline size_t values_a_lane(int width) { return 16 / static_cast<size_t>(width); }
+
+// How many lanes pay: each costs about two bytes, so one for every 2048 values and every 512 bytes of
 // words; a power of two, at most 256. The payload tells the decoder.
 inline size_t rans_lanes(size_t values, size_t word_bytes) {
   return std::clamp<size_t>(std::bit_floor(std::min(values / 2048, word_bytes / 512)), 1, kMaxLanes);
@@ -87,9 +93,17 @@ struct RansTable {
   RansTable(const RangeTable& table, int verbatim_bits);
 };
 
-// Appends the payload of n values; false if one of them has no row.
+// Values up to `end` (exclusive, counted from the payload's first) go by this table. Runs of one payload share
+// the lanes: a state is a number like any other, whichever table pushed it.
+struct RansRun {
+  const RansTable* table;
+  size_t end;
+};
+
+// Appends the payload of as many values as the last run's end says; false if one of them has no row. The
+// tables of all runs must have the same width and verbatim bits.
 template <typename Value>
-bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vector<uint8_t>& out);
+bool rans_encode(const std::vector<RansRun>& runs, const Value* values, std::vector<uint8_t>& out);
 
 // The loop itself: whole rounds of `lanes` values as long as at least `lanes` words are left, so that
 // it needs no other bounds check; the words lie behind the verbatim bits, so reading a few bytes past
@@ -104,11 +118,11 @@ using RansRounds = size_t (*)(const RansTable& table, uint32_t* states, size_t l
 template <typename Value>
 class RansReader {
  public:
-  // The table must outlive the reader.
-  explicit RansReader(const RansTable& table) : table_(table) {}
+  // The tables must outlive the reader; their runs are as for rans_encode.
+  explicit RansReader(std::vector<RansRun> runs) : runs_(std::move(runs)) {}
 
-  // Starts on the payload of n values in exactly `size` bytes; false if it cannot be one.
-  bool open(const uint8_t* data, size_t size, size_t n);
+  // Starts on the payload in exactly `size` bytes; false if it cannot be one.
+  bool open(const uint8_t* data, size_t size);
 
   // The next values; false if the payload is damaged. `count` must be a multiple of kMaxLanes but for the
   // last call.
@@ -118,11 +132,16 @@ class RansReader {
   bool finished() const;
 
  private:
-  const RansTable& table_;
-  RansRounds<Value> rounds_ = nullptr;
+  size_t read_rounds(const RansTable& table, Value* out, size_t count);
+  bool read_plain(const RansTable& table, Value* out, size_t count);
+  void read_loaded(Value* out, size_t count);
+
+  std::vector<RansRun> runs_;
+  size_t run_ = 0;  // the one that the next value is in
   const uint8_t *verbatim_ = nullptr, *words_ = nullptr, *end_ = nullptr;
   BitReaderLsb spill_{nullptr, 0};
-  size_t lanes_ = 1, verbatim_size_ = 0, n_ = 0, done_ = 0;
+  // Of n_ values, those up to coded_ are in the stream and the others in the states.
+  size_t lanes_ = 1, verbatim_size_ = 0, n_ = 0, coded_ = 0, done_ = 0;
   uint32_t states_[kMaxLanes];
 };
 

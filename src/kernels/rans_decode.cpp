@@ -1,4 +1,5 @@
 // Decoding with rANS: the plain form of the loop, and the reader around it.
+#include <algorithm>
 #include <cstring>
 
 #include "bits.hpp"
@@ -60,46 +61,80 @@ RansRounds<Value> choose_rounds(const RansTable& table, size_t lanes) {
 }  // namespace
 
 template <typename Value>
-bool RansReader<Value>::open(const uint8_t* data, size_t size, size_t n) {
+bool RansReader<Value>::open(const uint8_t* data, size_t size) {
   end_ = data + size;
-  if (size < 1 || *data > std::countr_zero(kMaxLanes)) return false;
-  lanes_ = size_t{1} << *data++;
+  n_ = runs_.back().end;
+  const RansTable& table = *runs_.front().table;
+  if (size < 1 || (*data & ~kLoaded) > std::countr_zero(kMaxLanes)) return false;
+  lanes_ = size_t{1} << (*data & ~kLoaded);
+  const size_t loaded = *data++ & kLoaded ? lanes_ * values_a_lane(table.source->width) : 0;
+  if (loaded > n_) return false;
+  coded_ = n_ - loaded;
   size_t spill_size = 0;
-  if (table_.spills) {
+  if (std::any_of(runs_.begin(), runs_.end(), [](const RansRun& r) { return r.table->spills; })) {
     if (end_ - data < 4) return false;
     spill_size = read_u32(data);
     data += 4;
   }
-  verbatim_size_ = (n * static_cast<size_t>(table_.verbatim_bits) + 7) / 8;
+  verbatim_size_ = (coded_ * static_cast<size_t>(table.verbatim_bits) + 7) / 8;
   if (static_cast<size_t>(end_ - data) < 4 * lanes_ + verbatim_size_ + spill_size) return false;
   std::memcpy(states_, data, 4 * lanes_);
   verbatim_ = data + 4 * lanes_;
   spill_ = BitReaderLsb(verbatim_ + verbatim_size_, spill_size);
   words_ = verbatim_ + verbatim_size_ + spill_size;
-  n_ = n;
-  rounds_ = table_.spills ? nullptr : choose_rounds<Value>(table_, lanes_);
   return (end_ - words_) % 2 == 0;
 }
 
 template <typename Value>
 bool RansReader<Value>::read(Value* out, size_t count) {
-  const auto bits = static_cast<size_t>(table_.verbatim_bits);
-  size_t done = 0;
-  if (rounds_)
-    done = rounds_(table_, states_, lanes_, words_, end_,
-                   bits ? verbatim_ + done_ * bits / 8 : nullptr, out, count);
-  const uint32_t mask = (1u << table_.count_bits) - 1;
+  for (const size_t last = done_ + count; done_ < last;) {
+    if (done_ >= coded_) {
+      read_loaded(out, last - done_);
+      done_ = last;
+      break;
+    }
+    while (runs_[run_].end <= done_) ++run_;
+    const RansTable& table = *runs_[run_].table;
+    const size_t until = std::min({runs_[run_].end, coded_, last});
+    size_t some = read_rounds(table, out, until - done_);
+    if (!some) {  // up to where whole rounds may go on, or near the end of the words
+      const size_t to_round = lanes_ - done_ % lanes_;
+      some = until - done_;
+      if (to_round < some && to_round < lanes_) some = to_round;
+      if (!read_plain(table, out, some)) return false;
+    }
+    out += some;
+    done_ += some;
+  }
+  return true;
+}
+
+// As many of the next values as come in whole rounds; 0 where the vectors cannot start here.
+template <typename Value>
+size_t RansReader<Value>::read_rounds(const RansTable& table, Value* out, size_t count) {
+  if (table.spills || done_ % lanes_) return 0;
+  const auto bits = static_cast<size_t>(table.verbatim_bits);
+  return choose_rounds<Value>(table, lanes_)(table, states_, lanes_, words_, end_,
+                                             bits ? verbatim_ + done_ * bits / 8 : nullptr, out,
+                                             count);
+}
+
+// The next values one by one, every step checked.
+template <typename Value>
+bool RansReader<Value>::read_plain(const RansTable& table, Value* out, size_t count) {
+  const auto bits = static_cast<size_t>(table.verbatim_bits);
+  const uint32_t mask = (1u << table.count_bits) - 1;
   BitReaderLsb verbatim(verbatim_, verbatim_size_);
-  verbatim.skip((done_ + done) * bits);
-  for (; done < count; ++done) {  // what is left, every step checked
-    uint32_t& state = states_[done & (lanes_ - 1)];
-    const RansSlot slot = table_.slots[state & mask];
-    uint32_t x = slot.count * (state >> table_.count_bits) + slot.position;
+  verbatim.skip(done_ * bits);
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t& state = states_[(done_ + i) & (lanes_ - 1)];
+    const RansSlot slot = table.slots[state & mask];
+    uint32_t x = slot.count * (state >> table.count_bits) + slot.position;
     uint32_t offset = x & ((1u << slot.state_bits) - 1);
     x >>= slot.state_bits;
-    if (bits) offset = offset << bits | verbatim.get(table_.verbatim_bits);
+    if (bits) offset = offset << bits | verbatim.get(table.verbatim_bits);
     if (slot.spill_bits) offset = offset << slot.spill_bits | spill_.get(slot.spill_bits);
-    out[done] = static_cast<Value>(slot.start + offset);
+    out[i] = static_cast<Value>(slot.start + offset);
     if (x < kRansLow) {
       if (words_ == end_) return false;
       uint16_t word;
@@ -109,16 +144,27 @@ bool RansReader<Value>::read(Value* out, size_t count) {
     }
     state = x;
   }
-  done_ += count;
   return true;
+}
+
+// The next values, which lie in the lanes' last states.
+template <typename Value>
+void RansReader<Value>::read_loaded(Value* out, size_t count) {
+  const int width = runs_.front().table->source->width;
+  for (size_t i = 0; i < count; ++i) {
+    const size_t at = done_ + i - coded_;
+    const uint32_t held = states_[at & (lanes_ - 1)] >> (static_cast<size_t>(width) * (at / lanes_));
+    out[i] = static_cast<Value>(held & ((1u << width) - 1));
+  }
 }
 
 template <typename Value>
 bool RansReader<Value>::finished() const {
-  const bool all_home =
-      std::all_of(states_, states_ + lanes_, [](uint32_t x) { return x == kRansLow; });
+  const int below = coded_ < n_ ? 16 : 0;  // bits of a state that may be anything
+  const bool all_home = std::all_of(states_, states_ + lanes_,
+                                    [&](uint32_t x) { return x >> below == kRansLow >> below; });
   BitReaderLsb verbatim(verbatim_, verbatim_size_);
-  verbatim.skip(n_ * static_cast<size_t>(table_.verbatim_bits));
+  verbatim.skip(coded_ * static_cast<size_t>(runs_.front().table->verbatim_bits));
   return done_ == n_ && all_home && words_ == end_ && spill_.finished() && verbatim.finished();
 }
 

@@ -14,6 +14,7 @@ namespace {
 // states, verbatim bits.
 struct Pushed {
   size_t lanes;
+  size_t coded;  // values that were pushed; the lanes began with those behind them
   uint32_t states[kMaxLanes];
   std::vector<uint16_t> words;  // the first `shed` of them
   size_t shed;
@@ -43,61 +44,105 @@ bool push_plain(const RansTable& table, const Value* values, size_t first, size_
   return true;
 }
 
-// The low bits of the offsets of values first .. last - 1; `first` starts a byte.
+// The low bits of the offsets of values first .. last - 1, into bits that are zero so far and a byte more.
 template <typename Value>
 void write_verbatim(const RansTable& table, const Value* values, size_t first, size_t last,
-                    std::vector<uint8_t>& out) {
-  out.resize(first * static_cast<size_t>(table.verbatim_bits) / 8);
-  BitWriterLsb writer(out);
+                    uint8_t* to) {
   const uint32_t mask = (1u << table.verbatim_bits) - 1;
   const std::vector<uint16_t>& row_of = table.source->row_of();
-  for (size_t i = first; i < last; ++i)
-    writer.put((values[i] - table.rows[row_of[values[i]]].start) & mask, table.verbatim_bits);
-  writer.flush();
+  for (size_t i = first; i < last; ++i) {
+    const size_t bit = i * static_cast<size_t>(table.verbatim_bits);
+    const uint32_t low = (values[i] - table.rows[row_of[values[i]]].start) & mask;
+    uint16_t pair;
+    std::memcpy(&pair, to + bit / 8, 2);
+    pair = static_cast<uint16_t>(pair | low << bit % 8);
+    std::memcpy(to + bit / 8, &pair, 2);
+  }
+}
+
+// Pushes values first .. last - 1, which one table codes: whole rounds in vectors where there are such, the
+// rest one by one.
+template <typename Value>
+bool push_run(const RansTable& table, const Value* values, size_t first, size_t last, Pushed& to) {
+  size_t from = last, until = last;  // the whole rounds
+#if defined(__x86_64__)
+  if (table.vector_encode && simd() == Simd::avx512 && to.lanes >= 16) {
+    from = std::min(last, (first + to.lanes - 1) & ~(to.lanes - 1));
+    until = std::max(from, last & ~(to.lanes - 1));
+  }
+#endif
+  const auto plainly = [&](size_t a, size_t b) {
+    if (!push_plain(table, values, a, b, to)) return false;
+    if (table.verbatim_bits) write_verbatim(table, values, a, b, to.verbatim.data());
+    return true;
+  };
+  if (!plainly(until, last)) return false;
+#if defined(__x86_64__)
+  const size_t bytes_before = from * static_cast<size_t>(table.verbatim_bits) / 8;
+  if (until > from &&
+      !rans_push_avx512(table, values + from, until - from, to.lanes, to.states, to.words.data(),
+                        to.shed, to.verbatim.data() + bytes_before))
+    return false;
+#endif
+  return plainly(first, from);
+}
+
+// Lanes start out with the last values where there are enough.
+template <typename Value>
+size_t load_lanes(int width, const Value* values, size_t n, Pushed& to) {
+  std::fill_n(to.states, to.lanes, kRansLow);
+  const size_t loaded = to.lanes * values_a_lane(width);
+  if (loaded > n) return 0;
+  for (size_t i = 0; i < loaded; ++i)
+    to.states[i & (to.lanes - 1)] |= uint32_t{values[n - loaded + i]}
+                                     << (static_cast<size_t>(width) * (i / to.lanes));
+  return loaded;
 }
 
 template <typename Value>
-bool push(const RansTable& table, const Value* values, size_t n, size_t lanes, Pushed& to) {
+bool push(const std::vector<RansRun>& runs, const Value* values, size_t lanes, Pushed& to) {
+  const RansTable& table = *runs.front().table;
+  const size_t n = runs.back().end;
   to.lanes = lanes;
-  std::fill_n(to.states, lanes, kRansLow);
+  to.coded = n - load_lanes(table.source->width, values, n, to);
   to.words.resize(std::max(to.words.size(), n + 16));  // at most one a value; vectors write 16
   to.shed = 0;
-  size_t whole = 0;
-#if defined(__x86_64__)
-  if (table.vector_encode && simd() == Simd::avx512 && lanes >= 16) whole = n - n % lanes;
-#endif
-  if (!push_plain(table, values, whole, n, to)) return false;
-  to.verbatim.clear();
-  if (table.verbatim_bits) write_verbatim(table, values, whole, n, to.verbatim);
-#if defined(__x86_64__)
-  if (whole && !rans_push_avx512(table, values, whole, lanes, to.states, to.words.data(), to.shed,
-                                 to.verbatim.data()))
-    return false;
-#endif
+  to.verbatim.assign((to.coded * static_cast<size_t>(table.verbatim_bits) + 7) / 8 + 1, 0);
+  for (size_t r = runs.size(); r-- > 0;) {
+    const size_t first = r ? runs[r - 1].end : 0, last = std::min(runs[r].end, to.coded);
+    if (first < last && !push_run(*runs[r].table, values, first, last, to)) return false;
+  }
+  to.verbatim.pop_back();
   return true;
 }
 
 }  // namespace
 
 template <typename Value>
-bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vector<uint8_t>& out) {
+bool rans_encode(const std::vector<RansRun>& runs, const Value* values, std::vector<uint8_t>& out) {
   thread_local Pushed pushed;  // its memory serves block after block
-  if (!push(table, values, n, rans_lanes(n, SIZE_MAX), pushed)) return false;
+  const size_t n = runs.back().end;
+  if (!push(runs, values, rans_lanes(n, SIZE_MAX), pushed)) return false;
   const size_t enough = rans_lanes(n, 2 * pushed.shed);
   if (enough < pushed.lanes)  // there is so little to code that this many lanes would show
-    push(table, values, n, enough, pushed);
+    push(runs, values, enough, pushed);
 
   std::vector<uint8_t> spill;
-  if (table.spills) {
-    BitWriterLsb writer(spill);
-    for (size_t i = 0; i < n; ++i) {
+  bool spills = false;
+  BitWriterLsb writer(spill);
+  for (size_t r = 0, i = 0; r < runs.size(); ++r) {
+    const RansTable& table = *runs[r].table;
+    spills |= table.spills;
+    for (; table.spills && i < std::min(runs[r].end, pushed.coded); ++i) {
       const RansRow& row = table.rows[table.source->row_of()[values[i]]];
       writer.put((values[i] - row.start) & ((1u << row.spill_bits) - 1), row.spill_bits);
     }
-    writer.flush();
+    i = runs[r].end;
   }
-  out.push_back(static_cast<uint8_t>(std::countr_zero(pushed.lanes)));
-  if (table.spills) append_u32(out, static_cast<uint32_t>(spill.size()));
+  writer.flush();
+  out.push_back(static_cast<uint8_t>(std::countr_zero(pushed.lanes)) |
+                (pushed.coded < n ? kLoaded : uint8_t{0}));
+  if (spills) append_u32(out, static_cast<uint32_t>(spill.size()));
   append(out, pushed.states, pushed.lanes * 4);
   append(out, pushed.verbatim.data(), pushed.verbatim.size());
   append(out, spill.data(), spill.size());
@@ -106,7 +151,7 @@ bool rans_encode(const RansTable& table, const Value* values, size_t n, std::vec
   return true;
 }
 
-template bool rans_encode(const RansTable&, const uint8_t*, size_t, std::vector<uint8_t>&);
-template bool rans_encode(const RansTable&, const uint16_t*, size_t, std::vector<uint8_t>&);
+template bool rans_encode(const std::vector<RansRun>&, const uint8_t*, std::vector<uint8_t>&);
+template bool rans_encode(const std::vector<RansRun>&, const uint16_t*, std::vector<uint8_t>&);
 
 }  // namespace fewbits

@@ -96,7 +96,7 @@ void Xxh3::eat(size_t filled) {
   if (size_ <= 240) return;
   // The last round is not scrambled, even if it is whole, so it is left to the end.
   const size_t ready = std::min(filled, size_ - 1) / kRound;
-  const uint8_t* const from = data_ + kRound * rounds_;
+  const uint8_t* const from = at(kRound * rounds_);
 #if defined(__x86_64__)
   switch (simd()) {
     case Simd::avx512: xxh3_rounds_avx512(acc_, from, ready - rounds_); break;
@@ -113,10 +113,10 @@ uint64_t Xxh3::finish() {
   if (size_ <= 16) return up_to_16(data_, size_);
   if (size_ <= 240) return up_to_240(data_, size_);
   eat(size_);
-  const uint8_t* const last = data_ + kRound * rounds_;
+  const uint8_t* const last = at(kRound * rounds_);
   const size_t stripes = (size_ - 1 - kRound * rounds_) / kStripe;
   for (size_t n = 0; n < stripes; ++n) accumulate(acc_, last + kStripe * n, 8 * n);
-  accumulate(acc_, data_ + size_ - kStripe, 121);
+  accumulate(acc_, at(size_ - kStripe), 121);
   uint64_t hash = size_ * kPrime64_1;
   for (size_t i = 0; i < 8; i += 2)
     hash += folded_product(acc_[i] ^ read64(secret(11 + 8 * i)),

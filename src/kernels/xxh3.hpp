@@ -48,6 +48,13 @@ class Xxh3 {
  public:
   Xxh3(const uint8_t* data, size_t size) : data_(data), size_(size) {}
 
+  // The bytes from `position` on lie at `data` from now on. All bytes before it must have been eaten,
+  // `position` must be a multiple of kRound, and the stripe before it must lie before `data`.
+  void move(const uint8_t* data, size_t position) {
+    data_ = data;
+    moved_ = position;
+  }
+
   // Eats what it can of the first `filled` bytes.
   void eat(size_t filled);
 
@@ -55,8 +62,13 @@ class Xxh3 {
   uint64_t finish();
 
  private:
+  const uint8_t* at(size_t position) const {
+    return data_ + (static_cast<ptrdiff_t>(position) - static_cast<ptrdiff_t>(moved_));
+  }
+
   const uint8_t* data_;
   size_t size_;
+  size_t moved_ = 0;   // the position of data_
   size_t rounds_ = 0;  // eaten
   alignas(64) uint64_t acc_[8] = {kPrime32_3, kPrime64_1, kPrime64_2, kPrime64_3,
                                   kPrime64_4, kPrime32_2, kPrime64_5, kPrime32_1};

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fewbits.lossless.classes import find_classes
 from fewbits.lossless.histogram import Histogram, entropy
-from fewbits.lossless.plan import Coder, Plan, Plane
+from fewbits.lossless.plan import Coder, Plan, Plane, RowClasses
 from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
 from fewbits.values.remaps import nibble_histogram, remapped_histogram
@@ -56,6 +57,7 @@ class Lossless:
 
     coder: Literal["rans", "arithmetic"] = "rans"
     rows: int = 16
+    classes: int = 8
     count_bits: int | None = None
     search: Literal["optimal", "paper"] = "optimal"
 
@@ -80,8 +82,13 @@ class Choice:
     price_bits: float
 
 
-def choose(data: NDArray[np.uint8], layout: Layout, settings: Lossless) -> Choice:
-    """The cheapest plan for a tensor's storage bytes among what ``settings`` allows."""
+def choose(
+    data: NDArray[np.uint8], layout: Layout, settings: Lossless, shape: tuple[int, ...] = ()
+) -> Choice:
+    """The cheapest plan for a tensor's storage bytes among what ``settings`` allows.
+
+    ``shape`` is that of the tensor: its rows may have tables of their own.
+    """
     block = BLOCK_ELEMENTS[layout.element_bytes]
     if settings.coder == "arithmetic":
         block = min(block, ARITHMETIC_STREAM)
@@ -93,33 +100,49 @@ def choose(data: NDArray[np.uint8], layout: Layout, settings: Lossless) -> Choic
     if layout.element_bytes == 1 and layout.planes != NIBBLE_PLANES:
         # Bytes may well be pairs of 4-bit values, which 16 rows of bytes describe badly.
         cuts.append((Remap.IDENTITY, NIBBLE_PLANES))
-    tensor = _Tensor(data, layout.element_bytes)
-    choices = []
+    plans = []
     for remap, planes in cuts:
         cut = tuple(Plane(bytes_, offset) for bytes_, offset in planes)
-        choices.append(_price(Plan(layout.element_bytes, remap, block, cut), tensor, settings))
+        plans.append(Plan(layout.element_bytes, remap, block, cut))
+    classes = None
+    if settings.classes > 1 and settings.coder == "rans":
+        folded = max(plans, key=lambda plan: (plan.remap, plan.planes[0].bytes_))
+        classes = find_classes(folded, data, shape, settings.classes)
+    tensor = _Tensor(data, layout.element_bytes, classes)
+    choices = [_price(replace(plan, classes=classes), tensor, settings) for plan in plans]
     return min(choices, key=lambda choice: choice.price_bits)
 
 
 class _Tensor:
-    """A tensor's bytes and the histograms of its fields, each counted once."""
+    """A tensor's bytes and the histograms of its fields, each counted once; one for each class."""
 
-    def __init__(self, data: NDArray[np.uint8], element_bytes: int) -> None:
-        self.data, self.elements = data, data.size // element_bytes
+    def __init__(
+        self, data: NDArray[np.uint8], element_bytes: int, classes: RowClasses | None
+    ) -> None:
+        self.data, self.elements, self.classes = data, data.size // element_bytes, classes
         self._whole: Histogram | None = None
 
-    def histogram(self, plan: Plan, index: int) -> Histogram:
-        """That of plane ``index``; elements of one plane are counted once for all remaps."""
+    def histograms(self, plan: Plan, index: int) -> Histogram:
+        """Those of plane ``index``, (classes, values); one-plane elements are counted only once."""
         plane = plan.planes[index]
         if plan.element_bytes > 2:
-            return plan.kernel.histogram(index, self.data).astype(np.int64)
+            return self._count(plan, index)
         if self._whole is None:
             whole = (Plane(plan.element_bytes, 0),)
-            bare = Plan(plan.element_bytes, Remap.IDENTITY, plan.block_elements, whole)
-            self._whole = bare.kernel.histogram(0, self.data).astype(np.int64)
+            self._whole = self._count(replace(plan, remap=Remap.IDENTITY, planes=whole), 0)
         if plane.bytes_ == NIBBLES:
-            return nibble_histogram(self._whole)
-        return remapped_histogram(self._whole, plan.remap)
+            return np.stack([nibble_histogram(counts) for counts in self._whole])
+        return np.stack([remapped_histogram(counts, plan.remap) for counts in self._whole])
+
+    def _count(self, plan: Plan, index: int) -> Histogram:
+        if self.classes is None:
+            rows, bin_of_row, count = max(1, self.elements), np.zeros(1, np.uint8), 1
+            bin_of_row = bin_of_row[: self.elements]
+        else:
+            rows, bin_of_row = self.classes.row_elements, self.classes.class_of_row
+            count = self.classes.classes
+        counts = plan.kernel.histograms(index, self.data, rows, bin_of_row, count)
+        return counts.astype(np.int64).reshape(count, -1)
 
 
 def _of_one_sign(data: NDArray[np.uint8], element_bytes: int) -> bool:
@@ -133,27 +156,71 @@ def _price(bare: Plan, tensor: _Tensor, settings: Lossless) -> Choice:
     """Fill in the tables of a plan that has none, plane by plane."""
     planes, entropy_bits, price_bits = [], 0.0, 0.0
     for index, plane in enumerate(bare.planes):
-        histogram = tensor.histogram(bare, index)
-        plane_entropy = entropy(histogram)
-        entropy_bits += plane_entropy * plane.values_in(1)
-        bits = float(plane.values_in(tensor.elements) * plane.width)
-        if np.count_nonzero(histogram) == 1:
-            bits = 0.0
-        elif plane_entropy < plane.width * (1 - MIN_SAVING):
-            coded, coded_bits = _best_coding(plane, histogram, settings)
-            if coded_bits < bits * (1 - MIN_SAVING):
-                plane, bits = coded, coded_bits
+        histograms = tensor.histograms(bare, index)
+        entropy_bits += entropy(histograms.sum(axis=0)) * plane.values_in(1)
+        plane, bits = _code(plane, histograms, bare.classes, index == 0, settings)
         planes.append(plane)
         price_bits += bits
     return Choice(replace(bare, planes=tuple(planes)), entropy_bits, price_bits)
 
 
-def _best_coding(plane: Plane, histogram: Histogram, settings: Lossless) -> tuple[Plane, float]:
-    """The cheapest coded form of a plane and its price in bits; infinite if there is none."""
+def _code(
+    plane: Plane,
+    histograms: Histogram,
+    classes: RowClasses | None,
+    leads: bool,
+    settings: Lossless,
+) -> tuple[Plane, float]:
+    """A plane with the tables that pay, and its price in bits.
+
+    Each class has a table of its own in the leading plane. Other planes tell groups apart: what is
+    noise in one may be zero in another, and is then stored as it is in the one and not in the other.
+    """
+    groups = histograms
+    if classes is not None and not leads:
+        starts = [0, *(c for c in range(1, classes.classes) if classes.starts_group[c])]
+        groups = np.add.reduceat(histograms, starts, axis=0)
+    if classes is not None and leads:
+        coded, bits = _best_coding(plane, histograms.sum(axis=0), settings)
+        if coded.coder == Coder.NONE:
+            return plane, float(histograms.sum() * plane.width)
+        tables, bits = [], 0.0
+        for counts in histograms:
+            own, own_bits = _best_coding(plane, counts, settings, coded.verbatim_bits)
+            tables += own.tables
+            bits += own_bits
+        if len(tables) == len(histograms):
+            return replace(coded, tables=tuple(tables)), bits
+        return coded, float("inf")
+    best, price = plane, 0.0
+    for counts in groups:
+        bits = float(counts.sum() * plane.width)
+        found = entropy(counts)
+        if np.count_nonzero(counts) <= 1:
+            bits = 0.0
+        elif found < plane.width * (1 - MIN_SAVING):
+            coded, coded_bits = _best_coding(
+                plane, counts, settings, best.verbatim_bits if best.tables else None
+            )
+            if coded_bits < bits * (1 - MIN_SAVING):
+                best, bits = replace(coded, tables=best.tables + coded.tables), coded_bits
+        price += bits
+    return best, price
+
+
+def _best_coding(
+    plane: Plane, histogram: Histogram, settings: Lossless, verbatim_bits: int | None = None
+) -> tuple[Plane, float]:
+    """The cheapest coded form of a plane and its price in bits; infinite if there is none.
+
+    ``verbatim_bits`` leaves only the shapes with so many.
+    """
     best, best_bits = plane, float("inf")
     most = min([settings.rows, *(most for values, most in SMALL if histogram.sum() < values)])
     unhindered: set[int] = set()  # verbatim bits with which rows are about as long as they want
     for shape in _shapes(plane, histogram, settings):
+        if verbatim_bits is not None and shape.verbatim_bits != verbatim_bits:
+            continue
         far = shape.verbatim_bits > best.verbatim_bits + 1 > 1  # and the step between did not pay
         if not shape.slow and (shape.verbatim_bits in unhindered or far):
             continue

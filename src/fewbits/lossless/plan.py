@@ -1,13 +1,16 @@
 """Plans: how one tensor's bytes are cut, remapped and coded. A frame's header holds one.
 
 >>> plan = Plan(element_bytes=2, remap=Remap.ZIGZAG, block_elements=4, planes=(Plane(2, 0),))
->>> plan.blocks(20)
+>>> plan.arrangement(20).blocks
 3
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fewbits import _kernels
 from fewbits.lossless.table import RangeTable
@@ -27,11 +30,16 @@ class Coder(IntEnum):
 
 
 class Mode(IntEnum):
-    """How one plane of one block is written; ``TABLE + t`` means coded with table ``t``."""
+    """How one plane of one block is written.
+
+    ``TABLE + t`` means coded with table ``t``; ``BY_CLASS``, each value with the table whose number
+    is that of its row's class.
+    """
 
     RAW = 0
     CONSTANT = 1
     TABLE = 2
+    BY_CLASS = 255
 
 
 @dataclass(frozen=True)
@@ -63,26 +71,52 @@ class Plane:
         return _kernels.Plane(self.bytes_, self.offset, int(self.coder), self.verbatim_bits, tables)
 
 
+@dataclass(frozen=True, eq=False)
+class RowClasses:
+    """Rows of ``row_elements`` elements, the class of each, and which classes begin a group.
+
+    Rows of one class are stored together, so that they can share a table; a group of classes begins
+    a block. Rows are runs of the tensor's elements, mostly but not always those of its first axis.
+    """
+
+    row_elements: int
+    class_of_row: NDArray[np.uint8]
+    starts_group: tuple[bool, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.starts_group)
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A remap of whole elements, then planes that partition them, in blocks of elements."""
+    """A remap of whole elements, then planes that partition them, in blocks of elements.
+
+    The elements stand as they are in the tensor, or row by row in classes.
+    """
 
     element_bytes: int
     remap: Remap
     block_elements: int
     planes: tuple[Plane, ...]
+    classes: RowClasses | None = None
 
     @cached_property
     def kernel(self) -> "_kernels.Plan":
         """This plan as the kernels take it; ``ValueError`` if planes do not partition elements."""
         planes = [plane.kernel for plane in self.planes]
-        return _kernels.Plan(self.element_bytes, int(self.remap), self.block_elements, planes)
+        return _kernels.Plan(self.element_bytes, int(self.remap), planes)
 
-    @property
-    def block_bytes(self) -> int:
-        """Bytes of the tensor in a full block."""
-        return self.block_elements * self.element_bytes
-
-    def blocks(self, storage_bytes: int) -> int:
-        """Number of blocks of a tensor of this many bytes."""
-        return -(-storage_bytes // self.block_bytes)
+    def arrangement(self, storage_bytes: int) -> "_kernels.Arrangement":
+        """The order of the elements of a tensor of this many bytes, and where blocks end in it."""
+        elements = storage_bytes // self.element_bytes
+        if self.classes is None:
+            return _kernels.Arrangement(elements, self.block_elements)
+        return _kernels.Arrangement(
+            elements,
+            self.block_elements,
+            self.classes.row_elements,
+            self.classes.class_of_row,
+            self.classes.starts_group,
+        )
