@@ -102,18 +102,45 @@ class Plane(NamedTuple):
     tables: list[Table]
 
 
-def read_table(bits: Bits, width: int) -> Table:
-    """Read a range table and check it as it stands."""
+def read_table_v1(bits: Bits, width: int) -> Table:
+    """Read a range table of version 1."""
     w, m, rows = bits.take(8), bits.take(8), bits.take(16) + 1
     need(w == width and 1 <= m <= 16, "a range table has bad widths")
     fields = [(bits.take(w), bits.take(5), bits.take(m + 1)) for _ in range(rows)]
     bits.pad(1)
     start, length, count = ([f[i] for f in fields] for i in range(3))
-    for own, following, size in zip(start, [*start[1:], 1 << w], length, strict=True):
-        need(own < following, "starts do not ascend")
-        need(size <= (following - 1 - own).bit_length(), "a length is too large")
     need(sum(count) in (1 << m, (1 << m) - 1), "counts have a wrong sum")
     return Table(m, start, length, count, [])
+
+
+def read_table_v2(bits: Bits, w: int) -> Table:
+    """Read a range table of version 2."""
+    m, rows, u, d, a, c = (bits.take(n) for n in (4, 12, 1, 1, 3, 5))
+    m, rows = m + 1, rows + 1
+    start, length, count = [bits.take(w)], [], []
+    for r in range(rows):
+        length.append(bits.take(a))
+        if r == rows - 1:
+            break
+        t = d or bits.take(1)
+        g = bits.take(max(0, length[r] - 1) if t else w)
+        gap = g if not t else (1 << (length[r] - 1)) + g if length[r] else 0
+        start.append(start[r] + 1 + gap)
+        count.append(bits.take(c))
+    bits.pad(1)
+    count.append((1 << m) - u - sum(count))
+    need(count[-1] >= 0, "counts are too large")
+    return Table(m, start, length, count, [])
+
+
+def read_table(bits: Bits, width: int, version: int) -> Table:
+    """Read a range table and check it as it stands."""
+    table = (read_table_v1 if version == 1 else read_table_v2)(bits, width)
+    ends = [*table.start[1:], 1 << width]
+    for own, following, size in zip(table.start, ends, table.length, strict=True):
+        need(own < following, "starts do not ascend")
+        need(size <= min(16, (following - 1 - own).bit_length()), "a length is too large")
+    return table
 
 
 def prepare_rans(table: Table, verbatim: int) -> None:
@@ -145,49 +172,77 @@ def prepare_rans(table: Table, verbatim: int) -> None:
         seen[r] += 1
 
 
-def read_plane(bits: Bits, element: int) -> Plane:
+def read_plane(bits: Bits, element: int, version: int) -> Plane:
     """Read a plane's description and check it."""
     size, offset, coder, verbatim, tables = bits.raw(5)
     need(size <= 2 and coder <= 2, "a plane has an unknown size or coder")
     need(size or element == 1, "a nibble plane needs elements of one byte")
     need(verbatim == 0 or (verbatim <= 8 and coder == 1 and size == 2), "bad verbatim bits")
-    need((tables == 0) == (coder == 0) and tables <= 253, "bad number of tables")
+    need((tables == 0) == (coder == 0) and tables <= 252, "bad number of tables")
     plane = Plane(size, offset, coder, verbatim, [])
     for _ in range(tables):
-        plane.tables.append(read_table(bits, 8 * size or 4))
+        plane.tables.append(read_table(bits, 8 * size or 4, version))
         need(coder != 2 or plane.tables[-1].m <= 14, "too many count bits")
         if coder == 1:
             prepare_rans(plane.tables[-1], verbatim)
     return plane
 
 
-def decode_rans(data: bytes, table: Table, n: int, plane: Plane) -> list[int]:
-    """Decode a plane that rANS wrote."""
-    m, v = table.m, plane.verbatim
-    rest = [max(0, length - v) for length in table.length]
-    spill = [max(0, r - (16 - m)) for r in rest]
+def decode_rans(data: bytes, tables: list[Table], plane: Plane) -> list[int]:
+    """Decode a plane that rANS wrote, each value with its own table."""
+    n, v, w = len(tables), plane.verbatim, 8 * plane.size or 4
     bits = Bits(data)
-    spills = any(s and c for s, c in zip(spill, table.counts, strict=True))
-    log2_lanes = bits.take(8)
+    first = bits.take(8)
+    loaded, log2_lanes = first >> 7, first & 127
     need(log2_lanes <= 8, "too many lanes")
-    spill_size = bits.take(32) if spills else 0
     lanes = 1 << log2_lanes
+    coded = n - loaded * lanes * (16 // w)
+    need(coded >= 0, "more values in the lanes than there are")
+
+    def spill(table: Table, r: int) -> int:
+        return max(0, table.length[r] - v - (16 - table.m))
+
+    different = list({id(table): table for table in tables}.values())
+    spills = any(spill(t, r) and t.counts[r] for t in different for r in range(len(t.counts)))
+    spill_size = bits.take(32) if spills else 0
     states = [bits.take(32) for _ in range(lanes)]
-    verbatim, spilled = Bits(bits.raw((n * v + 7) // 8)), Bits(bits.raw(spill_size))
+    verbatim, spilled = Bits(bits.raw((coded * v + 7) // 8)), Bits(bits.raw(spill_size))
     out = []
-    for i in range(n):
+    for i, table in enumerate(tables[:coded]):
         x = states[i % lanes]
-        r, position = table.codes[x % (1 << m)]
-        x = table.counts[r] * (x >> m) + position
-        in_state = rest[r] - spill[r]
-        offset = (x % (1 << in_state) << v | verbatim.take(v)) << spill[r] | spilled.take(spill[r])
-        out.append((table.start[r] + offset) % (1 << (8 * plane.size or 4)))
-        x >>= in_state
+        r, position = table.codes[x % (1 << table.m)]
+        x = table.counts[r] * (x >> table.m) + position
+        outside = spill(table, r)
+        inside = max(0, table.length[r] - v) - outside
+        offset = (x % (1 << inside) << v | verbatim.take(v)) << outside | spilled.take(outside)
+        out.append((table.start[r] + offset) % (1 << w))
+        x >>= inside
         states[i % lanes] = x << 16 | bits.take(16) if x < 1 << 16 else x
+    held = range(n - coded)
+    out += [states[i % lanes] >> i // lanes * w & ((1 << w) - 1) for i in held]
     spilled.pad(1)
     verbatim.pad(1)
     need(bits.left() == spilled.left() == 0, "words or spill bits are left over")
-    need(all(x == 1 << 16 for x in states), "a lane ends in a wrong state")
+    home = range(1 << 16, 1 << 17 if loaded else (1 << 16) + 1)
+    need(all(x in home for x in states), "a lane ends in a wrong state")
+    return out
+
+
+def decode_sparse(data: bytes, plane: Plane, n: int) -> list[int]:
+    """Decode a plane of one common value and some others."""
+    bits, size = Bits(data), plane.size or 1
+    common, others, k = bits.take(8 * size), bits.take(32), bits.take(8)
+    need(k <= 20 and size * others <= bits.left(), "a sparse plane has bad fields")
+    out, at = [common] * n, 0
+    for value in [bits.take(8 * size) for _ in range(others)]:
+        while bits.take(1):
+            at += 1 << k
+        at += bits.take(k)
+        need(at < n, "a value lies past the end")
+        out[at] = value
+        at += 1
+    bits.pad(1)
+    need(bits.left() == 0, "a sparse plane has bits left over")
     return out
 
 
@@ -222,19 +277,30 @@ def decode_arithmetic(data: bytes, table: Table, n: int, plane: Plane) -> list[i
     return out
 
 
-def decode_plane(data: bytes, plane: Plane, mode: int, n: int) -> list[int]:
-    """Decode a plane of n elements; nibbles are put together to bytes."""
-    size = plane.size or 1
+def decode_plane(
+    data: bytes, plane: Plane, mode: int, class_of: list[int], classes: int
+) -> list[int]:
+    """Decode a plane of elements of these classes; nibbles are put together to bytes."""
+    size, each, n = plane.size or 1, 1 if plane.size else 2, len(class_of)
     if mode < 2:
         need(len(data) == size * (n if mode == 0 else 1), "a plain plane has a wrong length")
         values = [int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)]
         need(mode == 0 or plane.size or values[0] < 16, "a constant is not a nibble")
         return values if mode == 0 else [values[0] * (1 if plane.size else 17)] * n
-    need(mode - 2 < len(plane.tables), "a mode without a table")
-    decode = decode_rans if plane.coder == 1 else decode_arithmetic
-    values = decode(data, plane.tables[mode - 2], n if plane.size else 2 * n, plane)
+    if mode == 254:
+        values = decode_sparse(data, plane, n * each)
+    elif mode == 255:
+        need(plane.coder == 1 and len(plane.tables) == classes, "no classes")
+        values = decode_rans(data, [plane.tables[c] for c in class_of for _ in range(each)], plane)
+    else:
+        need(mode - 2 < len(plane.tables), "a mode without a table")
+        table = plane.tables[mode - 2]
+        if plane.coder == 1:
+            values = decode_rans(data, [table] * (n * each), plane)
+        else:
+            values = decode_arithmetic(data, table, n * each, plane)
     if plane.size == 0:
-        values = [a | b << 4 for a, b in zip(values[::2], values[1::2], strict=True)]
+        values = [a & 15 | (b & 15) << 4 for a, b in zip(values[::2], values[1::2], strict=True)]
     return values
 
 
@@ -251,11 +317,50 @@ def undo_remap(x: int, remap: int, bits: int) -> int:
 
 def frame_header(data: bytes) -> tuple[Bits, int]:
     """Check the fixed part of a header; what follows it in the header, and the frame's size."""
-    need(len(data) >= 64 and data[:5] == b"FEWB\1", "not a frame of version 1")
+    need(len(data) >= 64 and data[:4] == b"FEWB" and data[4] in (1, 2), "not a frame")
     header, _, size, checksum = struct.unpack_from("<IfQQ", data, 8)
     need(header % 64 == 0 and 64 <= header <= size <= len(data), "bad sizes")
     need(xxh3(data[:24] + bytes(8) + data[32:header]) == checksum, "the header is damaged")
     return Bits(data[32:header]), size
+
+
+class Arrangement(NamedTuple):
+    """The elements of each block, as indices into the tensor; rows and their classes."""
+
+    blocks: list[range | list[int]]
+    classes: int = 0
+    row: int = 1
+    ids: list[int] = []  # noqa: RUF012
+
+    def class_of(self, element: int) -> int:
+        """The class of an element's row."""
+        return self.ids[element // self.row] if self.classes else 0
+
+
+def read_classes(bits: Bits, elements: int, block: int, version: int) -> Arrangement:
+    """Read the classes of rows, and tell which elements each block holds."""
+    classes = bits.take(8) if version > 1 else 0
+    if classes == 0:
+        need(-(-elements // block) <= len(bits.data), "more blocks than the header can hold")
+        ends = range(0, elements, block)
+        return Arrangement([range(at, min(at + block, elements)) for at in ends])
+    row = bits.varint()
+    need(2 <= classes <= 64 and row > 0, "bad classes")
+    begins = [bits.take(1) for _ in range(classes)]
+    bits.pad(1)
+    rows = -(-elements // row)
+    need(rows <= 8 * len(bits.data), "more rows than the header can hold")
+    ids = [bits.take((classes - 1).bit_length()) for _ in range(rows)]
+    bits.pad(1)
+    need(all(c < classes for c in ids), "a row of an unknown class")
+    groups: list[list[int]] = [[]]
+    for c in range(classes):
+        if begins[c] and c:
+            groups.append([])
+        for r in (r for r in range(rows) if ids[r] == c):
+            groups[-1] += range(r * row, min((r + 1) * row, elements))
+    blocks = [group[i : i + block] for group in groups for i in range(0, len(group), block)]
+    return Arrangement(blocks, classes, row, ids)
 
 
 def start_of_frame(data: bytes) -> tuple[Tensor, int]:
@@ -268,33 +373,36 @@ def start_of_frame(data: bytes) -> tuple[Tensor, int]:
     shape = tuple(bits.varint() for _ in range(bits.take(8)))
     block = bits.varint()
     need(1 <= element * block <= 1 << 20, "a bad block size")
-    planes = [read_plane(bits, element) for _ in range(plane_count)]
-    covered = [p.offset + i for p in planes for i in range(p.size or 1)]
-    need(sorted(covered) == list(range(element)), "planes do not cover the element")
     width = int((re.findall(r"\d+", name) or [8])[0])
     total = (math.prod(shape) * width + 7) // 8
     need(total < 2**63 and total % element == 0, "a bad tensor size")
-    blocks = -(-total // (element * block))
+    arrangement = read_classes(bits, total // element, block, data[4])
+    planes = [read_plane(bits, element, data[4]) for _ in range(plane_count)]
+    covered = [p.offset + i for p in planes for i in range(p.size or 1)]
+    need(sorted(covered) == list(range(element)), "planes do not cover the element")
+    blocks = len(arrangement.blocks)
     modes = Bits(bits.raw(blocks * plane_count))
     lengths = Bits(bits.raw(4 * blocks * plane_count))
     checksums = Bits(bits.raw(8 * blocks))
     need(bits.take(8 * bits.left()) == 0, "header padding is not zero")
-    payload, tensor = Bits(data[32 + len(bits.data) : frame_size]), []
-    for at in range(0, total // element, block):
-        n = min(block, total // element - at)
-        elements = [0] * n
+    payload, tensor = Bits(data[32 + len(bits.data) : frame_size]), bytearray(total)
+    for stored in arrangement.blocks:
+        class_of = [arrangement.class_of(i) for i in stored]
+        elements = [0] * len(stored)
         for plane in planes:
-            values = decode_plane(payload.raw(lengths.take(32)), plane, modes.take(8), n)
+            raw = payload.raw(lengths.take(32))
+            values = decode_plane(raw, plane, modes.take(8), class_of, arrangement.classes)
             shift = 8 * plane.offset
             elements = [x | v << shift for x, v in zip(elements, values, strict=True)]
-        originals = (undo_remap(x, remap, 8 * element) for x in elements)
+        originals = [undo_remap(x, remap, 8 * element) for x in elements]
         raw = b"".join([y.to_bytes(element, "little") for y in originals])
         need(xxh3(raw) == checksums.take(64), "a block is damaged")
-        tensor.append(raw)
+        for at, i in enumerate(stored):
+            tensor[i * element : (i + 1) * element] = raw[at * element : (at + 1) * element]
     need(payload.left() == 0, "payload lengths do not add up")
     odd_nibble = width == 4 and math.prod(shape) % 2
-    need(not odd_nibble or tensor[-1][-1] < 16, "the half behind the last value is not zero")
-    return (name, shape, b"".join(tensor)), frame_size
+    need(not odd_nibble or tensor[-1] < 16, "the half behind the last value is not zero")
+    return (name, shape, bytes(tensor)), frame_size
 
 
 def read_frame(data: bytes) -> Tensor:

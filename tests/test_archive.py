@@ -13,6 +13,7 @@ import safetensors.numpy
 
 import fewbits
 from fewbits import archive, container
+from fewbits.lossless.plan import Mode
 
 
 def model():
@@ -203,6 +204,23 @@ def golden_model():
     }
 
 
+def golden_model_2():
+    """What version 2 added: rows in classes, groups of them, and sparse planes."""
+    n = np.arange(20_000)
+    wave = ((n * 7919 % 211 - 105) / 128) * np.exp2(-(n // 400 * 37 % 5)).astype(np.float32)
+    widened = wave.astype(np.float32) * np.float32(1.0001)
+    rows = widened.reshape(50, 400)
+    rows[::3] = rows[::3].astype(np.float16)
+    return golden_model() | {
+        "classes of bfloat16": wave.astype(ml_dtypes.bfloat16).reshape(50, 400),
+        "classes of int8": np.round(wave * 127).astype(np.int8),
+        "groups": rows,
+        "a short row": widened[:-7],
+        "sparse plane": np.where(n % 997 == 5, n, 77).astype(np.int16),
+        "sparse nibbles": np.where(n % 997 == 5, 3, 0).astype(np.uint8).view(ml_dtypes.int4),
+    }
+
+
 CODECS = {
     "rans": fewbits.Lossless(),
     "arithmetic": fewbits.Lossless(coder="arithmetic"),
@@ -215,6 +233,22 @@ def test_files_of_the_first_version_stay_readable(name):
     assert_same(fewbits.load(GOLDEN / f"v1-{name}.safetensors"), golden_model())
 
 
+@pytest.mark.parametrize("name", CODECS)
+def test_files_of_the_second_version_stay_readable(name):
+    model = golden_model_2() if name == "rans" else golden_model()
+    assert_same(fewbits.load(GOLDEN / f"v2-{name}.safetensors"), model)
+
+
+def test_golden_files_use_all_that_the_second_version_added():
+    with fewbits.open(GOLDEN / "v2-rans.safetensors") as archive:
+        headers = [tensor.header for tensor in archive.values()]
+    modes = {int(mode) for header in headers for mode in header.modes}
+    assert modes >= {Mode.RAW, Mode.CONSTANT, Mode.TABLE, Mode.SPARSE, Mode.BY_CLASS}
+    classes = [header.plan.classes for header in headers if header.plan.classes]
+    assert any(any(found.starts_group[1:]) for found in classes)
+
+
 if __name__ == "__main__":  # writes golden files; only for a new version of the format
     for codec_name, codec in CODECS.items():
-        fewbits.save(golden_model(), GOLDEN / f"v1-{codec_name}.safetensors", codec=codec)
+        model = golden_model_2() if codec_name == "rans" else golden_model()
+        fewbits.save(model, GOLDEN / f"v2-{codec_name}.safetensors", codec=codec)

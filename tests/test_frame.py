@@ -150,7 +150,7 @@ def test_tensor_that_is_skewed_only_in_parts_is_coded_block_by_block():
     array = np.concatenate(parts).astype(np.int64).astype(np.uint8)
     frame = assert_round_trip(array)
     modes = PackedTensor.of(frame).header.modes
-    assert modes.tolist() == [Mode.RAW, Mode.CONSTANT, Mode.TABLE, Mode.CONSTANT]
+    assert modes.tolist() == [Mode.CONSTANT, Mode.BY_CLASS, Mode.BY_CLASS, Mode.RAW]
 
 
 def test_packed_nibbles_are_found_in_bytes():

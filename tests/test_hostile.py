@@ -145,7 +145,7 @@ def test_helper_that_rewrites_shapes_makes_valid_frames():
 @pytest.mark.parametrize(
     ("at", "value", "fault"),
     [
-        (4, 2, "version 2"),
+        (4, 3, "version 3"),
         (5, 9, "frame header"),
         (6, 3, "frame header"),
         (7, 0, "frame header"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,10 @@ from safetensors.numpy import save_file
 import fewbits
 import fewbits.files
 import independent_reader as reader
+from fewbits.frame import PackedTensor
+from fewbits.frame_header import Header, to_bytes
+from fewbits.lossless.plan import Mode, Plan, RowClasses
+from fewbits.lossless.table import RangeTable
 from independent_xxh3 import xxh3
 
 SAFETENSORS = (
@@ -132,23 +138,36 @@ def test_frames_of_several_blocks(coder: str) -> None:
     assert len(frame) < 40_000
 
 
+def frame_with(plan: Plan, array: np.ndarray) -> bytes:
+    """A frame by this plan, whatever the library would choose."""
+    data = np.frombuffer(bytes_of(array), np.uint8)
+    payload, modes, lengths, checksums = plan.kernel.pack(plan.arrangement(data.size), data, 1)
+    header = Header(array.dtype.name, array.shape, 0.0, plan, modes, lengths, checksums)
+    return to_bytes(header) + payload.tobytes()
+
+
+def check_plan(plan: Plan, array: np.ndarray) -> np.ndarray:
+    """Both readers read a frame by this plan; its modes."""
+    frame = frame_with(plan, array)
+    assert reader.read_frame(frame) == (array.dtype.name, array.shape, bytes_of(array))
+    assert fewbits.unpack(frame).tobytes() == array.tobytes()
+    return PackedTensor.of(frame).header.modes
+
+
+def chosen(array: np.ndarray, **settings: Any) -> Plan:
+    """The plan that the library chooses."""
+    return PackedTensor.of(fewbits.pack(array, fewbits.Lossless(**settings))).header.plan
+
+
 @pytest.mark.parametrize("coder", ["rans", "arithmetic"])
 def test_frames_with_two_tables(coder: str) -> None:
     """A table that no block uses is put before the one that a frame has."""
     array = make("int8", "laplace", 600)
-    frame = fewbits.pack(array, fewbits.Lossless(coder=coder, rows=3, count_bits=8))
-    size, frame_size = struct.unpack_from("<I4xQ", frame, 8)
-    table, mode = 49, 49 + 4 + (3 * (8 + 5 + 9) + 7) // 8
-    assert frame[table - 1] == 1
-    assert frame[mode] == 2
-    bits = sum(x << at for x, at in [(7, 8), (128, 13), (128, 22), (7, 30), (128, 35)])
-    other = bytes([8, 8, 1, 0]) + bits.to_bytes(6, "little")
-    fields = frame[32 : table - 1] + b"\2" + other + frame[table:mode] + b"\3"
-    header = (frame[:32] + fields + frame[mode + 1 : mode + 13]).ljust(128, b"\0")
-    sizes = struct.pack("<I4sQ", 128, frame[12:16], frame_size - size + 128)
-    crafted = resealed(header[:8] + sizes + header[24:]) + frame[size:]
-    assert reader.read_frame(crafted) == ("int8", array.shape, array.tobytes())
-    assert fewbits.unpack(crafted).tobytes() == array.tobytes()
+    plan = chosen(array, coder=coder, rows=3, count_bits=8)
+    other = RangeTable(8, 8, (7, 128), (7, 7), (128, 128))
+    plane = plan.planes[0]
+    plan = replace(plan, planes=(replace(plane, tables=(other, *plane.tables)),))
+    assert set(check_plan(plan, array)) == {3}
 
 
 @pytest.mark.parametrize("search", ["optimal", "paper"])
@@ -158,13 +177,52 @@ def test_frames_with_a_spill_section(search: str, monkeypatch: pytest.MonkeyPatc
     array[::7] = rng.integers(-(2**15), 2**15, len(array[::7]))
     decode = reader.decode_rans
 
-    def spy(data: bytes, table: reader.Table, n: int, plane: reader.Plane) -> list[int]:
-        spills.append(max(table.length) - plane.verbatim > 16 - table.m)
-        return decode(data, table, n, plane)
+    def spy(data: bytes, tables: list[reader.Table], plane: reader.Plane) -> list[int]:
+        spills.append(max(tables[0].length) - plane.verbatim > 16 - tables[0].m)
+        return decode(data, tables, plane)
 
     monkeypatch.setattr(reader, "decode_rans", spy)
     check(array, search=search, count_bits=12)
     assert spills == [True]
+
+
+@pytest.mark.parametrize("name", ["int8", "bfloat16", "float32", "float8_e4m3fn", "int4"])
+@pytest.mark.parametrize("shape", [(100, 400), (40_000,), (39_999,)])
+def test_frames_with_classes(name: str, shape: tuple[int, ...]) -> None:
+    array = make(name, "laplace", prod(shape)).reshape(shape)
+    scales = np.repeat(np.array([1, 0.1, 0.7, 0.1], np.float32), 10_000)[: array.size]
+    array = (array.astype(np.float32) * scales.reshape(shape)).astype(array.dtype)
+    plan = chosen(array)
+    assert plan.classes is not None or name == "int4"
+    assert Mode.BY_CLASS in check_plan(plan, array) or name == "int4"
+
+
+@pytest.mark.parametrize("starts_group", [(True, False, True, False), (False, True, True, True)])
+@pytest.mark.parametrize("row_elements", [1, 7, 64, 3000])
+@pytest.mark.parametrize("block_elements", [100, 4096])
+def test_frames_with_any_classes(
+    starts_group: tuple[bool, ...], row_elements: int, block_elements: int
+) -> None:
+    array = make("int16", "laplace", 2999)
+    rng = np.random.default_rng(row_elements)
+    rows = -(-array.size // row_elements)
+    classes = RowClasses(row_elements, rng.integers(0, 3, rows).astype(np.uint8), starts_group)
+    plan = chosen(array)
+    plane = plan.planes[0]
+    others = [chosen(array * n).planes[0].tables[0] for n in (2, 3, 5)]
+    plane = replace(plane, tables=(*plane.tables, *others))
+    plan = replace(plan, planes=(plane,), block_elements=block_elements, classes=classes)
+    check_plan(plan, array)
+
+
+@pytest.mark.parametrize("name", ["int8", "uint16", "float32", "int4"])
+@pytest.mark.parametrize("others", [0, 1, 5])
+def test_frames_with_sparse_planes(name: str, others: int) -> None:
+    array = np.zeros(9000, dtype_of(name))
+    array[np.random.default_rng(others).permutation(9000)[:others]] = 3
+    modes = PackedTensor.of(fewbits.pack(array)).header.modes
+    assert (Mode.SPARSE in modes) == (others > 0)
+    check(array)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"é": 'a"\n\\', "b": "", "/": "/"}])

@@ -76,6 +76,7 @@ class Plan:
         row_elements: int,
         bin_of_row: NDArray[np.uint8],
         bins: int,
+        dropped_bits: int = 0,
     ) -> NDArray[np.uint64]: ...
     def row_means(
         self, plane: int, data: NDArray[np.uint8], row_elements: int

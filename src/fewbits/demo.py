@@ -258,11 +258,9 @@ def verbatim_bytes(tensor: PackedTensor) -> int:
     plan = header.plan
     modes = header.modes.reshape(header.blocks, -1)
     lengths = header.lengths.reshape(header.blocks, -1).astype(np.int64)
-    elements = np.full(header.blocks, plan.block_elements, np.int64)
-    all_elements = header.storage_bytes // plan.element_bytes
-    elements[-1] = all_elements - plan.block_elements * (header.blocks - 1)
+    elements = np.array([header.arrangement.block_of(b)[1] for b in range(header.blocks)])
     total = int(lengths[modes == Mode.RAW].sum())
     for index, plane in enumerate(plan.planes):
-        coded = modes[:, index] >= Mode.TABLE
+        coded = (modes[:, index] >= Mode.TABLE) & (modes[:, index] != Mode.SPARSE)
         total += int(elements[coded].sum()) * plane.verbatim_bits // 8
     return total

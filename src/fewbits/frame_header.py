@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fewbits import _kernels
 from fewbits.errors import CorruptError
-from fewbits.lossless.plan import MAX_BLOCK_BYTES, Coder, Plan, Plane, RowClasses
 from fewbits.lossless import tables_v1
+from fewbits.lossless.plan import MAX_BLOCK_BYTES, Coder, Plan, Plane, RowClasses
 from fewbits.lossless.table import RangeTable
 from fewbits.values.types import Remap, dtype_named, storage_bytes
 

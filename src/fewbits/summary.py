@@ -89,15 +89,19 @@ def codec_name(tensor: PackedTensor) -> str:
 
 def _plane_name(plane: Plane, modes: "np.ndarray[tuple[int], np.dtype[np.uint8]]") -> str:
     raw, constant = bool((modes == Mode.RAW).any()), bool((modes == Mode.CONSTANT).any())
-    if not (modes >= Mode.TABLE).any():
-        return "raw" if raw else "constant"
-    table = plane.tables[0]
+    sparse = bool((modes == Mode.SPARSE).any())
+    if not ((modes >= Mode.TABLE) & (modes != Mode.SPARSE)).any():
+        return "sparse" if sparse else "raw" if raw else "constant"
+    table = max(plane.tables, key=lambda table: table.rows)
     name = f"{_CODERS[plane.coder]} {table.rows}x{table.count_bits}"
     if plane.bytes_ == 0:
         name += " on nibbles"
     if plane.verbatim_bits:
         name += f" + {plane.verbatim_bits} raw bits"
-    return name + (", some raw" if raw else "") + (", some constant" if constant else "")
+    if (modes == Mode.BY_CLASS).any():
+        name += f" x {len(plane.tables)} classes"
+    some = {"raw": raw, "constant": constant, "sparse": sparse}
+    return name + "".join(f", some {word}" for word, found in some.items() if found)
 
 
 def total_ratio(summaries: Iterable[Summary]) -> float:

@@ -55,13 +55,15 @@ size_t elements_in(int element_bytes, Array<uint8_t> data) {
 
 nb::ndarray<nb::numpy, uint64_t, nb::ndim<1>> histograms(const Plan& plan, size_t plane,
                                                          Array<uint8_t> data, size_t row_elements,
-                                                         Array<uint8_t> bin_of_row, size_t bins) {
+                                                         Array<uint8_t> bin_of_row, size_t bins,
+                                                         int dropped) {
   const size_t elements = elements_in(plan.element_bytes, data);
   std::vector<uint64_t> counts;
   {
     nb::gil_scoped_release release;
     const std::vector<uint8_t> bin_of(bin_of_row.data(), bin_of_row.data() + bin_of_row.size());
-    counts = plane_histograms(plan, plane, data.data(), elements, row_elements, bin_of, bins);
+    counts = plane_histograms(plan, plane, data.data(), elements, row_elements, bin_of, bins,
+                              dropped);
   }
   return to_numpy(std::move(counts));
 }
@@ -124,7 +126,7 @@ void bind_blocks(nb::module_& m) {
            nb::arg("lengths"), nb::arg("checksums"), nb::arg("first_block"), nb::arg("out"),
            nb::arg("first_element"), nb::arg("verify"), nb::arg("threads"))
       .def("histograms", &histograms, nb::arg("plane"), nb::arg("data"), nb::arg("row_elements"),
-           nb::arg("bin_of_row"), nb::arg("bins"))
+           nb::arg("bin_of_row"), nb::arg("bins"), nb::arg("dropped_bits") = 0)
       .def("row_means",
            [](const Plan& plan, size_t plane, Array<uint8_t> data, size_t row_elements) {
              const size_t elements = elements_in(plan.element_bytes, data);

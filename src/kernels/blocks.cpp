@@ -15,6 +15,7 @@
 #include "bits.hpp"
 #include "dispatch.hpp"
 #include "elements.hpp"
+#include "sparse.hpp"
 #include "xxh3.hpp"
 
 namespace fewbits {
@@ -77,11 +78,12 @@ std::vector<RansRun> runs_by_class(const Plane& plane, const Arrangement& arrang
                                    Arrangement::Block block) {
   std::vector<RansRun> runs;
   const size_t values = plane.bytes ? 1 : 2, last = block.start + block.count;
-  for (size_t c = 0; c < arrangement.classes(); ++c) {
-    const size_t end = arrangement.class_ends()[c];
-    if (end <= block.start) continue;
-    runs.push_back({plane.rans[c].get(), values * (std::min(end, last) - block.start)});
-    if (end >= last) break;
+  size_t reached = block.start;
+  for (size_t c = 0; reached < last; ++c) {
+    const size_t end = std::min(arrangement.class_ends()[c], last);
+    if (end <= reached) continue;
+    runs.push_back({plane.rans[c].get(), values * (end - block.start)});
+    reached = end;
   }
   return runs;
 }
@@ -101,6 +103,7 @@ uint8_t write_plane(const Plane& plane, const Arrangement& arrangement, Arrangem
     append(out, values.data(), sizeof(Value));
     return kConstant;
   }
+  if (sparse_encode(values.data(), values.size(), out)) return kSparse;
   std::vector<uint8_t>&best = scratch<uint8_t, Use::best>(0), &tried = scratch<uint8_t, Use::tried>(0);
   uint8_t mode = kRaw;
   const auto keep_if_better = [&](bool fits, uint8_t as) {
@@ -142,7 +145,9 @@ class PlaneReader {
               uint8_t mode)
       : nibbles_(plane.bytes == 0), mode_(mode) {
     const size_t t = static_cast<size_t>(mode - kFirstTable);
-    if (mode == kByClass) {
+    if (mode == kSparse) {
+      sparse_.emplace();
+    } else if (mode == kByClass) {
       if (can_go_by_class(plane, arrangement))
         rans_.emplace(runs_by_class(plane, arrangement, block));
     } else if (mode >= kFirstTable && t < plane.tables.size()) {
@@ -163,6 +168,7 @@ class PlaneReader {
     }
     if (mode_ == kRaw) return size == (nibbles_ ? n / 2 : n * sizeof(Value));
     if (rans_) return rans_->open(data, size);
+    if (sparse_) return sparse_->open(data, size, n);
     if (!table_) return false;
     decoded_.resize(n);  // the arithmetic coder knows only at the end whether it was right
     data_ = reinterpret_cast<const uint8_t*>(decoded_.data());
@@ -172,6 +178,7 @@ class PlaneReader {
   // The next values; calls but the last ask for a multiple of kMaxLanes.
   bool read(Value* values, size_t count) {
     if (rans_) return rans_->read(values, count);
+    if (sparse_) return sparse_->read(values, count);
     if (mode_ == kConstant) {
       std::fill_n(values, count, constant_);
     } else if (mode_ == kRaw && nibbles_) {
@@ -184,7 +191,9 @@ class PlaneReader {
     return true;
   }
 
-  bool finished() const { return !rans_ || rans_->finished(); }
+  bool finished() const {
+    return rans_ ? rans_->finished() : !sparse_ || sparse_->finished();
+  }
 
  private:
   bool nibbles_;
@@ -192,6 +201,7 @@ class PlaneReader {
   const uint8_t* data_ = nullptr;
   Value constant_ = 0;
   std::optional<RansReader<Value>> rans_;
+  std::optional<SparseReader<Value>> sparse_;
   const RangeTable* table_ = nullptr;
   std::vector<Value> decoded_;
 };

@@ -18,8 +18,9 @@ namespace fewbits {
 enum class Coder : uint8_t { none = 0, rans = 1, arithmetic = 2 };
 
 // How one plane of one block is written. kFirstTable + t: with table t; kByClass: each value with the table
-// whose number is that of its class.
-inline constexpr uint8_t kRaw = 0, kConstant = 1, kFirstTable = 2, kByClass = 255;
+// whose number is that of its class; kSparse: as sparse.hpp does.
+inline constexpr uint8_t kRaw = 0, kConstant = 1, kFirstTable = 2, kSparse = 254, kByClass = 255;
+inline constexpr size_t kMaxTables = kSparse - kFirstTable;
 
 struct Plane {
   int bytes;    // 1 or 2; 0 for nibbles

@@ -12,7 +12,7 @@ Plane::Plane(int bytes_, int offset_, Coder coder_, int verbatim_bits,
     : bytes(bytes_), offset(offset_), coder(coder_), tables(std::move(tables_)) {
   if (bytes < 0 || bytes > 2 || offset < 0)
     throw std::invalid_argument("plane: width or offset out of range");
-  if ((coder == Coder::none) != tables.empty() || tables.size() > 255 - kFirstTable)
+  if ((coder == Coder::none) != tables.empty() || tables.size() > kMaxTables)
     throw std::invalid_argument("plane: tables go with a coder");
   if (verbatim_bits && coder != Coder::rans)
     throw std::invalid_argument("plane: verbatim bits go with rANS");

@@ -48,12 +48,15 @@ size_t rows_of(size_t elements, size_t row_elements) {
 
 std::vector<uint64_t> plane_histograms(const Plan& plan, size_t index, const uint8_t* data,
                                        size_t elements, size_t row_elements,
-                                       const std::vector<uint8_t>& bin_of_row, size_t bins) {
+                                       const std::vector<uint8_t>& bin_of_row, size_t bins,
+                                       int dropped) {
   const Plane& plane = plan.planes.at(index);
   if (bin_of_row.size() != rows_of(elements, row_elements) ||
       std::any_of(bin_of_row.begin(), bin_of_row.end(), [&](uint8_t b) { return b >= bins; }))
     throw std::invalid_argument("statistics: every row needs a bin");
-  const size_t values = size_t{1} << (plane.bytes == 0 ? 4 : 8 * plane.bytes);
+  const int width = plane.bytes == 0 ? 4 : 8 * plane.bytes;
+  if (dropped < 0 || dropped > width) throw std::invalid_argument("statistics: too few bits");
+  const size_t values = size_t{1} << (width - dropped);
   std::vector<uint64_t> counts(bins * values, 0);
   // Two tallies in turn, so that a run of equal values does not wait on its own last increment.
   std::vector<uint32_t> even(counts.size()), odd(counts.size());
@@ -69,10 +72,10 @@ std::vector<uint64_t> plane_histograms(const Plan& plan, size_t index, const uin
     uint32_t* const b = odd.data() + bin_of_row[row] * values;
     size_t i = 0;
     for (; i + 1 < n; i += 2) {
-      ++a[v[i]];
-      ++b[v[i + 1]];
+      ++a[v[i] >> dropped];
+      ++b[v[i + 1] >> dropped];
     }
-    if (i < n) ++a[v[i]];
+    if (i < n) ++a[v[i] >> dropped];
     if ((tallied += n) > size_t{1} << 31) {  // before a 32-bit tally can overflow
       empty_tallies();
       tallied = 0;

@@ -2,6 +2,7 @@
 
 import difflib
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from fewbits.cli import console
@@ -31,6 +32,7 @@ class _View:
     plane: "Plane"
     table: "RangeTable | None"
     histogram: "Histogram"
+    kind: int | None  # the class of rows that is shown, where each has a table
 
 
 def show_table(
@@ -73,10 +75,13 @@ def _look(path: str, name: str, index: int | None) -> _View:
             if index is None:
                 index = next((i for i, plane in enumerate(planes) if plane.tables), 0)
             data = to_storage(tensor.unpack())
-            histogram = tensor.header.plan.kernel.histogram(index, data).astype(np.int64)
+            histograms = tensor.header.plan.histograms(index, data)
             plane = planes[index]
-            table = plane.tables[0] if plane.tables else None
-            return _View(name, tensor, index, plane, table, histogram)
+            table, kind = plane.tables[0] if plane.tables else None, None
+            if len(plane.tables) == len(histograms) > 1:
+                kind = int(np.argmax(histograms.sum(axis=1)))  # the class with most values
+                table, histograms = plane.tables[kind], histograms[kind : kind + 1]
+            return _View(name, tensor, index, plane, table, histograms.sum(axis=0), kind)
     near = difflib.get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise FewbitsError(f"{path}: no tensor {name!r}{hint}")
@@ -88,6 +93,9 @@ def _title(view: _View) -> str:
     shape = "x".join(map(str, view.tensor.shape)) or "scalar"
     planes = len(view.tensor.header.plan.planes)
     which = f", plane {view.index} of {planes} ({view.plane.width} bits)" if planes > 1 else ""
+    if view.kind is not None:
+        share = view.histogram.sum() / view.plane.values_in(max(1, prod(view.tensor.shape)))
+        which += f", class {view.kind} of {len(view.plane.tables)} ({share:.0%} of the values)"
     return (
         f"{console.printable(view.name)}  {view.tensor.dtype} {shape}{which}\n"
         f"{codec_name(view.tensor)}\n"
@@ -208,6 +216,7 @@ def _document(view: _View) -> dict[str, Any]:
         "shape": list(view.tensor.shape),
         "plane": view.index,
         "width": view.plane.width,
+        "class": view.kind,
         "entropy_bits": bound,
         "table": None,
     }

@@ -2,9 +2,10 @@
 
 The kernels produce the same bytes at speed. ``docs/format.md``, "rANS", is this file in words.
 
-Three twists. Encoding walks the values backwards, so that decoding walks them forwards. Value ``i``
+Four twists. Encoding walks the values backwards, so that decoding walks them forwards. Value ``i``
 belongs to lane ``i % lanes``, and all lanes share one stream of 16-bit words in the order of the
-values. Offset bits ride in the state as far as they fit; the rest of them is stored verbatim.
+values. Offset bits ride in the state as far as they fit; the rest of them is stored verbatim. And
+lanes do not start with nothing but with the last values, which fit below a state's top bit.
 
 >>> import numpy as np
 >>> table = RangeTable(width=2, count_bits=4, starts=(0, 1), offset_lengths=(0, 2), counts=(12, 4))
@@ -23,12 +24,13 @@ from fewbits.errors import CorruptError
 from fewbits.lossless.table import RangeTable
 
 LOW = 1 << 16  # states live in [2**16, 2**32)
+LOADED = 0x80  # of a payload's first byte: lanes started with values
 MAX_LANES = 256
 VALUES_A_LANE, WORD_BYTES_A_LANE = 2048, 512
 
 
 def lanes(values: int, word_bytes: int) -> int:
-    """How many lanes pay, since each costs about three bytes: a power of two, 1 to 256."""
+    """How many lanes pay, since each costs about two bytes: a power of two, 1 to 256."""
     worth = min(values // VALUES_A_LANE, word_bytes // WORD_BYTES_A_LANE)
     return min(MAX_LANES, 1 << max(0, worth.bit_length() - 1))
 
@@ -96,37 +98,50 @@ class _Rows:
 def encode(values: NDArray[Any], table: RangeTable, verbatim_bits: int = 0) -> bytes:
     """The payload of 1-d ``values``; ``ValueError`` for a value without a row."""
     rows = _Rows(table, verbatim_bits)
-    row_of, offsets = table.split(values)
-    n = len(row_of)
-    states, words = _push(rows, row_of, offsets, lanes(n, 1 << 62))
-    enough = lanes(n, 2 * len(words))
-    if enough < len(states):  # there is so little to code that this many lanes would show
-        states, words = _push(rows, row_of, offsets, enough)
+    n = len(values)
+    pushed = _push(rows, values, lanes(n, 1 << 62))
+    enough = lanes(n, 2 * len(pushed.words))
+    if enough < len(pushed.states):  # there is so little to code that this many lanes would show
+        pushed = _push(rows, values, enough)
     verbatim, spill, used = 0, 0, 0
-    for i, (row, offset) in enumerate(zip(row_of, offsets, strict=True)):
+    for i, (row, offset) in enumerate(zip(*table.split(values[: pushed.coded]), strict=True)):
         verbatim |= (int(offset) & ((1 << verbatim_bits) - 1)) << i * verbatim_bits
         bits = rows.spill_bits[row]
         spill |= (int(offset) & ((1 << bits) - 1)) << used
         used += bits
     spilled = spill.to_bytes((used + 7) // 8, "little")
+    log2_lanes = len(pushed.states).bit_length() - 1
     return b"".join(
         (
-            bytes((len(states).bit_length() - 1,)),
+            bytes((log2_lanes | (LOADED if pushed.coded < n else 0),)),
             len(spilled).to_bytes(4, "little") if rows.spills else b"",
-            np.array(states, "<u4").tobytes(),
-            verbatim.to_bytes((n * verbatim_bits + 7) // 8, "little"),
+            np.array(pushed.states, "<u4").tobytes(),
+            verbatim.to_bytes((pushed.coded * verbatim_bits + 7) // 8, "little"),
             spilled if rows.spills else b"",
-            np.array(words[::-1], "<u2").tobytes(),
+            np.array(pushed.words[::-1], "<u2").tobytes(),
         )
     )
 
 
-def _push(
-    rows: _Rows, row_of: NDArray[np.intp], offsets: NDArray[np.int64], count_of_lanes: int
-) -> tuple[list[int], list[int]]:
-    """Lane states after pushing all values, last first, and the words shed, last first too."""
-    m, states, words = rows.table.count_bits, [LOW] * count_of_lanes, list[int]()
-    for i in reversed(range(len(row_of))):
+@dataclass(frozen=True)
+class _Pushed:
+    """Lane states after pushing the first ``coded`` values, and the words shed, last first."""
+
+    states: list[int]
+    words: list[int]
+    coded: int
+
+
+def _push(rows: _Rows, values: NDArray[Any], count_of_lanes: int) -> _Pushed:
+    width, m = rows.table.width, rows.table.count_bits
+    states, words = [LOW] * count_of_lanes, list[int]()
+    loaded = 16 // width * count_of_lanes
+    coded = len(values) - loaded if loaded <= len(values) else len(values)
+    for i, value in enumerate(values[coded:]):
+        turn, lane = divmod(i, count_of_lanes)
+        states[lane] += int(value) << turn * width
+    row_of, offsets = rows.table.split(values[:coded])
+    for i in reversed(range(coded)):
         row, x = int(row_of[i]), states[i % len(states)]
         count, bits = rows.counts[row], rows.state_bits[row]
         if x >= count << (32 - m - bits):  # so that pushing keeps it below 2**32
@@ -134,17 +149,22 @@ def _push(
             x //= LOW
         x = x << bits | int(offsets[i]) >> (rows.verbatim_bits + rows.spill_bits[row])
         states[i % len(states)] = (x // count << m) + rows.code_of[row, x % count]
-    return states, words
+    return _Pushed(states, words, coded)
 
 
 def decode(payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0) -> NDArray[np.int64]:
     """The ``n`` values of a payload; ``CorruptError`` if it is not one of this table."""
-    rows, m = _Rows(table, verbatim_bits), table.count_bits
-    if not payload or payload[0] >= MAX_LANES.bit_length():
+    rows, m, width = _Rows(table, verbatim_bits), table.count_bits, table.width
+    if not payload or payload[0] % LOADED >= MAX_LANES.bit_length():
         raise CorruptError("rANS payload has no possible number of lanes")
+    count_of_lanes = 1 << payload[0] % LOADED
+    loaded = 16 // width * count_of_lanes if payload[0] & LOADED else 0
+    coded = n - loaded
+    if coded < 0:
+        raise CorruptError("rANS payload has more values in its lanes than there are")
     start = 5 if rows.spills else 1
     spilled = int.from_bytes(payload[1:start], "little")
-    sections = np.cumsum([start, 4 << payload[0], (n * verbatim_bits + 7) // 8, spilled])
+    sections = np.cumsum([start, 4 * count_of_lanes, (coded * verbatim_bits + 7) // 8, spilled])
     if sections[-1] > len(payload) or (len(payload) - sections[-1]) % 2:
         raise CorruptError("rANS payload is cut short")
     states = [int(x) for x in np.frombuffer(payload[sections[0] : sections[1]], "<u4")]
@@ -152,7 +172,7 @@ def decode(payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0) ->
     spill = int.from_bytes(payload[sections[2] : sections[3]], "little")
     words = iter(np.frombuffer(payload[sections[3] :], "<u2").tolist())
     out, used = np.empty(n, np.int64), 0
-    for i in range(n):
+    for i in range(coded):
         x = states[i % len(states)]
         code = rows.codes[x % (1 << m)]
         x = rows.counts[code.row] * (x >> m) + code.position
@@ -169,6 +189,10 @@ def decode(payload: bytes, n: int, table: RangeTable, verbatim_bits: int = 0) ->
                 raise CorruptError("rANS payload is cut short")
             x = x << 16 | word
         states[i % len(states)] = x
-    if set(states) != {LOW} or next(words, None) is not None or (used + 7) // 8 != spilled:
+    for i in range(loaded):
+        turn, lane = divmod(i, count_of_lanes)
+        out[coded + i] = states[lane] >> turn * width & ((1 << width) - 1)
+    home = {x >> 16 << 16 if loaded else x for x in states} == {LOW}
+    if not home or next(words, None) is not None or (used + 7) // 8 != spilled:
         raise CorruptError("rANS payload is damaged")
     return out

@@ -33,8 +33,6 @@ VECTOR_ROWS = 16
 VERBATIM_BITS = (7, 6, 8)
 # So many elements tell whether a float tensor has both signs.
 SIGN_SAMPLE = 4096
-# From this share of one value on, finer counts than the vector kernels take may pay.
-MOSTLY_ONE = 0.9
 # From this share of one value on, a verbatim low byte may cost more size than it saves time.
 MANY_EQUAL = 0.05
 # Elements in a block, by their bytes. Of one or two bytes, as many as are worth 256 lanes; of more,
@@ -108,41 +106,30 @@ def choose(
     if settings.classes > 1 and settings.coder == "rans":
         folded = max(plans, key=lambda plan: (plan.remap, plan.planes[0].bytes_))
         classes = find_classes(folded, data, shape, settings.classes)
-    tensor = _Tensor(data, layout.element_bytes, classes)
+    tensor = _Tensor(data)
     choices = [_price(replace(plan, classes=classes), tensor, settings) for plan in plans]
     return min(choices, key=lambda choice: choice.price_bits)
 
 
 class _Tensor:
-    """A tensor's bytes and the histograms of its fields, each counted once; one for each class."""
+    """A tensor's bytes and the histograms of its fields, each counted once."""
 
-    def __init__(
-        self, data: NDArray[np.uint8], element_bytes: int, classes: RowClasses | None
-    ) -> None:
-        self.data, self.elements, self.classes = data, data.size // element_bytes, classes
+    def __init__(self, data: NDArray[np.uint8]) -> None:
+        self.data = data
         self._whole: Histogram | None = None
 
     def histograms(self, plan: Plan, index: int) -> Histogram:
-        """Those of plane ``index``, (classes, values); one-plane elements are counted only once."""
+        """Those of plane ``index``, (classes, values); small elements are counted only once."""
         plane = plan.planes[index]
         if plan.element_bytes > 2:
-            return self._count(plan, index)
+            return plan.histograms(index, self.data)
         if self._whole is None:
             whole = (Plane(plan.element_bytes, 0),)
-            self._whole = self._count(replace(plan, remap=Remap.IDENTITY, planes=whole), 0)
+            bare = replace(plan, remap=Remap.IDENTITY, planes=whole)
+            self._whole = bare.histograms(0, self.data)
         if plane.bytes_ == NIBBLES:
             return np.stack([nibble_histogram(counts) for counts in self._whole])
         return np.stack([remapped_histogram(counts, plan.remap) for counts in self._whole])
-
-    def _count(self, plan: Plan, index: int) -> Histogram:
-        if self.classes is None:
-            rows, bin_of_row, count = max(1, self.elements), np.zeros(1, np.uint8), 1
-            bin_of_row = bin_of_row[: self.elements]
-        else:
-            rows, bin_of_row = self.classes.row_elements, self.classes.class_of_row
-            count = self.classes.classes
-        counts = plan.kernel.histograms(index, self.data, rows, bin_of_row, count)
-        return counts.astype(np.int64).reshape(count, -1)
 
 
 def _of_one_sign(data: NDArray[np.uint8], element_bytes: int) -> bool:
@@ -173,8 +160,8 @@ def _code(
 ) -> tuple[Plane, float]:
     """A plane with the tables that pay, and its price in bits.
 
-    Each class has a table of its own in the leading plane. Other planes tell groups apart: what is
-    noise in one may be zero in another, and is then stored as it is in the one and not in the other.
+    Each class has a table of its own in the leading plane. Other planes only tell groups apart:
+    what is noise in one may be zero in another.
     """
     groups = histograms
     if classes is not None and not leads:
@@ -184,14 +171,15 @@ def _code(
         coded, bits = _best_coding(plane, histograms.sum(axis=0), settings)
         if coded.coder == Coder.NONE:
             return plane, float(histograms.sum() * plane.width)
-        tables, bits = [], 0.0
+        tables: list[RangeTable] = []
+        bits = 0.0
         for counts in histograms:
             own, own_bits = _best_coding(plane, counts, settings, coded.verbatim_bits)
+            if not own.tables:  # few values, far apart; the table of all values can write them
+                own, own_bits = coded, _coded_bits(coded.tables[0], counts, coded.verbatim_bits)
             tables += own.tables
             bits += own_bits
-        if len(tables) == len(histograms):
-            return replace(coded, tables=tuple(tables)), bits
-        return coded, float("inf")
+        return replace(coded, tables=tuple(tables)), bits
     best, price = plane, 0.0
     for counts in groups:
         bits = float(counts.sum() * plane.width)
@@ -299,7 +287,7 @@ def _shapes(plane: Plane, histogram: Histogram, settings: Lossless) -> Iterator[
             yield _Shape(count_bits, reach, verbatim_bits, count_bits > 12)
     if plane.width == 16 and not _low_byte_is_noise(histogram):
         yield _Shape(asked or 12, longest, slow=True)
-    elif plane.width < 16 and (asked or small or histogram.max() > MOSTLY_ONE * histogram.sum()):
+    elif plane.width < 16 and (asked or small):
         yield _Shape(asked or 15, longest, slow=True)
 
 

@@ -22,7 +22,7 @@ BINS = 32
 # Rows of fewer elements than this are taken several at a time; longer ones than that in pieces.
 LEAST_ROW, MOST_ROW = 128, 8192
 # Elements of a row where the shape says nothing of rows.
-FLAT_ROW = 2048
+FLAT_ROW = 1024
 # A tensor of fewer elements does not pay for two tables, one of fewer rows for telling them apart.
 LEAST_ELEMENTS, LEAST_ROWS = 1 << 14, 16
 # Values are told apart by this many of their top bits, which is enough to see what scales differ.
@@ -95,10 +95,9 @@ def find_classes(
     if bins is None:
         return None
     count = len(bins.kind_of)
-    counts = plan.kernel.histograms(0, data, bins.row_elements, bins.bin_of_row, count)
-    groups = min(counts.size // count, 1 << TOP_BITS)
-    coarse = counts.reshape(count, groups, -1).sum(axis=2).astype(np.int64)
-    firsts = cut_bins(bins, coarse, most, TABLE_BITS)
+    dropped = max(0, plan.planes[0].width - TOP_BITS)
+    counts = plan.kernel.histograms(0, data, bins.row_elements, bins.bin_of_row, count, dropped)
+    firsts = cut_bins(bins, counts.reshape(count, -1).astype(np.int64), most, TABLE_BITS)
     return bins.in_classes(firsts) if len(firsts) > 1 else None
 
 

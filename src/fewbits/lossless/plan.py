@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbits import _kernels
+from fewbits.lossless.histogram import Histogram
 from fewbits.lossless.table import RangeTable
 from fewbits.values.types import NIBBLES, Remap
 
@@ -33,12 +34,13 @@ class Mode(IntEnum):
     """How one plane of one block is written.
 
     ``TABLE + t`` means coded with table ``t``; ``BY_CLASS``, each value with the table whose number
-    is that of its row's class.
+    is that of its row's class; ``SPARSE``, the commonest value, and where which others are.
     """
 
     RAW = 0
     CONSTANT = 1
     TABLE = 2
+    SPARSE = 254
     BY_CLASS = 255
 
 
@@ -107,6 +109,16 @@ class Plan:
         """This plan as the kernels take it; ``ValueError`` if planes do not partition elements."""
         planes = [plane.kernel for plane in self.planes]
         return _kernels.Plan(self.element_bytes, int(self.remap), planes)
+
+    def histograms(self, plane: int, data: NDArray[np.uint8]) -> Histogram:
+        """Occurrences of a plane's values in a tensor's bytes, (classes or 1, values)."""
+        elements = data.size // self.element_bytes
+        rows, class_of_row, count = max(1, elements), np.zeros(min(1, elements), np.uint8), 1
+        if self.classes is not None:
+            rows, class_of_row = self.classes.row_elements, self.classes.class_of_row
+            count = self.classes.classes
+        counts = self.kernel.histograms(plane, data, rows, class_of_row, count)
+        return counts.reshape(count, -1).astype(np.int64)
 
     def arrangement(self, storage_bytes: int) -> "_kernels.Arrangement":
         """The order of the elements of a tensor of this many bytes, and where blocks end in it."""
