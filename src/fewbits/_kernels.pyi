@@ -19,6 +19,19 @@ class Table:
         offset_lengths: Sequence[int],
         counts: Sequence[int],
     ) -> None: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def count_bits(self) -> int: ...
+    @property
+    def starts(self) -> list[int]: ...
+    @property
+    def offset_lengths(self) -> list[int]: ...
+    @property
+    def counts(self) -> list[int]: ...
+
+def read_table(data: NDArray[np.uint8], width: int) -> tuple[Table, int]:
+    """A table from the front of bytes and how many it took; ``ValueError`` if they hold none."""
 
 class Plane:
     """One field of the elements and the tables that code it."""

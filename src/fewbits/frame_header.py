@@ -242,7 +242,8 @@ class _Cursor:
     """Takes fields off the front of a header; ``CorruptError`` when there is not enough left."""
 
     def __init__(self, data: bytes, position: int, version: int) -> None:
-        self._data, self.position, self.version = data, position, version
+        self._data, self._view = data, memoryview(data)
+        self.position, self.version = position, version
 
     @property
     def left(self) -> int:
@@ -268,7 +269,7 @@ class _Cursor:
         raise CorruptError("frame header: a number is too long")
 
     def table(self, width: int) -> RangeTable:
-        rest = memoryview(self._data)[self.position :]
+        rest = self._view[self.position :]
         read = tables_v1.from_bytes if self.version == 1 else RangeTable.from_bytes
         table, size = read(rest, width)
         self.position += size

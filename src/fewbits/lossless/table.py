@@ -15,6 +15,7 @@ depends on those sizes.
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +27,6 @@ from fewbits.lossless.histogram import Histogram, entropy
 MAX_WIDTH = 16
 MAX_COUNT_BITS = 16
 MAX_SERIALIZED_ROWS = 1 << 12
-# What a row takes at most: 5 bits of length, 1 of kind, a start and a count.
-_MOST_ROW_BITS = 5 + 1 + MAX_WIDTH + MAX_COUNT_BITS + 1
 
 
 @dataclass(frozen=True)
@@ -228,44 +227,22 @@ class RangeTable:
 
         ``CorruptError`` if the data do not start with one.
         """
-        bits = _Bits(data)
-        count_bits, rows = bits.take(4) + 1, bits.take(12) + 1
-        unused, dense = bits.take(1), bits.take(1)
-        length_field, count_field = bits.take(3), bits.take(5)
-        starts, lengths, counts = [bits.take(width)], [], []
-        for row in range(rows):
-            length = bits.take(length_field)
-            lengths.append(length)
-            if row == rows - 1:
-                break
-            if dense or bits.take(1):
-                gap = bits.take(length - 1) | 1 << (length - 1) if length else 0
-            else:
-                gap = bits.take(width)
-            starts.append(starts[-1] + gap + 1)
-            counts.append(bits.take(count_field))
-        counts.append((1 << count_bits) - unused - sum(counts))
-        if bits.take(-bits.taken % 8):
-            raise CorruptError("range table: padding bits are not zero")
         try:
-            table = cls(width, count_bits, tuple(starts), tuple(lengths), tuple(counts))
+            kernel, size = _kernels.read_table(np.frombuffer(data, np.uint8), width)
         except ValueError as error:
             raise CorruptError(str(error)) from None
-        return table, bits.taken // 8
+        return cls.of_kernel(kernel), size
 
-
-class _Bits:
-    """Takes bits off a table's bytes, least significant first."""
-
-    def __init__(self, data: bytes | memoryview) -> None:
-        rows = (int.from_bytes(data[:2], "little") >> 4) + 1
-        most = data[: 8 + rows * _MOST_ROW_BITS // 8]  # what comes behind is not looked at
-        self._held, self._size = int.from_bytes(most, "little"), 8 * len(most)
-        self.taken = 0
-
-    def take(self, count: int) -> int:
-        if self.taken + count > self._size:
-            raise CorruptError("range table is cut short")
-        value = self._held >> self.taken & ((1 << count) - 1)
-        self.taken += count
-        return value
+    @classmethod
+    def of_kernel(cls, kernel: "_kernels.Table") -> Self:
+        """The table behind one that the kernels read, which has passed all checks already."""
+        table = object.__new__(cls)
+        table.__dict__.update(
+            width=kernel.width,
+            count_bits=kernel.count_bits,
+            starts=tuple(kernel.starts),
+            offset_lengths=tuple(kernel.offset_lengths),
+            counts=tuple(kernel.counts),
+            kernel=kernel,
+        )
+        return table

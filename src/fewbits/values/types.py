@@ -11,6 +11,7 @@ type that holds plain bytes is packed byte by byte.
 import ast
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any
 
 import ml_dtypes
@@ -84,6 +85,7 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
+@lru_cache(256)  # NumPy makes up a dtype's name anew each time, which takes longer than the rest
 def layout_of(dtype: np.dtype) -> Layout:
     """The layout of a dtype in any byte order; byte by byte where it has none of its own."""
     return LAYOUTS.get(dtype.name, _PLAIN)
@@ -103,6 +105,7 @@ def dtype_name(dtype: np.dtype) -> str:
     return dtype.str
 
 
+@lru_cache(256)
 def dtype_named(name: str) -> np.dtype:
     """The dtype behind a stored name; ``ValueError`` if there is none."""
     if name in LAYOUTS:
