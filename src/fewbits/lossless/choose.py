@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fewbits.lossless.classes import find_classes
 from fewbits.lossless.histogram import Histogram, entropy
-from fewbits.lossless.plan import Coder, Plan, Plane, RowClasses
+from fewbits.lossless.plan import Coder, Plan, Plane, RowClasses, one_bin
 from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
 from fewbits.values.remaps import nibble_histogram, remapped_histogram
@@ -31,8 +31,10 @@ SMALL = ((1024, 4), (4096, 8))
 VECTOR_ROWS = 16
 # Of 16-bit offsets, so many low bits are nearly noise in trained floats.
 VERBATIM_BITS = (7, 6, 8)
-# So many elements tell whether a float tensor has both signs.
-SIGN_SAMPLE = 4096
+# Cuts are compared on so many elements, in pieces from all over the tensor; those of more than a byte
+# by the entropy of their top bits, where one must be so many bits a value better than the first.
+SAMPLE_ELEMENTS, SAMPLE_PIECES = 1 << 18, 64
+SAMPLE_BITS, LEAST_GAIN = 9, 0.02
 # From this share of one value on, a verbatim low byte may cost more size than it saves time.
 MANY_EQUAL = 0.05
 # Elements in a block, by their bytes. Of one or two bytes, as many as are worth 256 lanes; of more,
@@ -87,28 +89,60 @@ def choose(
 
     ``shape`` is that of the tensor: its rows may have tables of their own.
     """
+    plan = _best_cut(_cuts(layout, settings), data, settings)
+    if settings.classes > 1 and settings.coder == "rans":
+        plan = replace(plan, classes=find_classes(plan, data, shape, settings.classes))
+    return _price(plan, _Tensor(data), settings)
+
+
+def _cuts(layout: Layout, settings: Lossless) -> list[Plan]:
+    """Ways to remap and cut elements, as plans without tables; the likeliest first."""
     block = BLOCK_ELEMENTS[layout.element_bytes]
     if settings.coder == "arithmetic":
         block = min(block, ARITHMETIC_STREAM)
-    remaps = layout.remaps
-    if Remap.SIGN_TO_LSB in remaps and _of_one_sign(data, layout.element_bytes):
-        # Where the sign tells nothing it had better stay out of the way, on top.
-        remaps = (*remaps, Remap.IDENTITY)
-    cuts = [(remap, layout.planes) for remap in remaps]
+    cuts = [(remap, layout.planes) for remap in layout.remaps]
+    if Remap.SIGN_TO_LSB in layout.remaps:
+        # Where the sign tells nothing, or goes with the exponent, it had better stay on top.
+        cuts.append((Remap.IDENTITY, layout.planes))
     if layout.element_bytes == 1 and layout.planes != NIBBLE_PLANES:
         # Bytes may well be pairs of 4-bit values, which 16 rows of bytes describe badly.
         cuts.append((Remap.IDENTITY, NIBBLE_PLANES))
-    plans = []
-    for remap, planes in cuts:
-        cut = tuple(Plane(bytes_, offset) for bytes_, offset in planes)
-        plans.append(Plan(layout.element_bytes, remap, block, cut))
-    classes = None
-    if settings.classes > 1 and settings.coder == "rans":
-        folded = max(plans, key=lambda plan: (plan.remap, plan.planes[0].bytes_))
-        classes = find_classes(folded, data, shape, settings.classes)
-    tensor = _Tensor(data)
-    choices = [_price(replace(plan, classes=classes), tensor, settings) for plan in plans]
-    return min(choices, key=lambda choice: choice.price_bits)
+    return [
+        Plan(layout.element_bytes, remap, block, tuple(Plane(*plane) for plane in planes))
+        for remap, planes in cuts
+    ]
+
+
+def _best_cut(cuts: list[Plan], data: NDArray[np.uint8], settings: Lossless) -> Plan:
+    """The cut that codes a sample of the tensor best; of equals the first."""
+    if len(cuts) == 1:
+        return cuts[0]
+    width = cuts[0].element_bytes
+    sample = _sample(data, width)
+    tensor = _Tensor(sample)
+    if width == 1:
+        return min(cuts, key=lambda cut: _price(cut, tensor, settings).price_bits)
+
+    def estimate(cut: Plan) -> float:
+        counts = cut.kernel.histograms(
+            0, sample, *one_bin(sample.size // width), cut.planes[0].width - SAMPLE_BITS
+        )
+        return entropy(counts.astype(np.int64))
+
+    # The bits below are about the same in all cuts.
+    first, *others = cuts
+    best = min(others, key=estimate)
+    return best if estimate(best) < estimate(first) - LEAST_GAIN else first
+
+
+def _sample(data: NDArray[np.uint8], element_bytes: int) -> NDArray[np.uint8]:
+    """Some of the tensor's elements: all of a small one, else pieces from all over it."""
+    piece = SAMPLE_ELEMENTS // SAMPLE_PIECES * element_bytes
+    step = data.size // (SAMPLE_PIECES * element_bytes) * element_bytes
+    if step <= piece:
+        return data
+    pieces = [data[at : at + piece] for at in range(0, SAMPLE_PIECES * step, step)]
+    return np.concatenate(pieces)
 
 
 class _Tensor:
@@ -130,13 +164,6 @@ class _Tensor:
         if plane.bytes_ == NIBBLES:
             return np.stack([nibble_histogram(counts) for counts in self._whole])
         return np.stack([remapped_histogram(counts, plan.remap) for counts in self._whole])
-
-
-def _of_one_sign(data: NDArray[np.uint8], element_bytes: int) -> bool:
-    """Whether a sample of the elements has only one sign bit."""
-    top_bytes = data[element_bytes - 1 :: element_bytes]
-    signs = top_bytes[:: max(1, top_bytes.size // SIGN_SAMPLE)] >> 7
-    return bool(signs.size and signs.min() == signs.max())
 
 
 def _price(bare: Plan, tensor: _Tensor, settings: Lossless) -> Choice:

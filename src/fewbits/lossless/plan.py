@@ -91,6 +91,11 @@ class RowClasses:
         return len(self.starts_group)
 
 
+def one_bin(elements: int) -> tuple[int, NDArray[np.uint8], int]:
+    """All elements as one row in one bin, as ``_kernels.Plan.histograms`` takes it."""
+    return max(1, elements), np.zeros(min(1, elements), np.uint8), 1
+
+
 @dataclass(frozen=True)
 class Plan:
     """A remap of whole elements, then planes that partition them, in blocks of elements.
@@ -112,8 +117,7 @@ class Plan:
 
     def histograms(self, plane: int, data: NDArray[np.uint8]) -> Histogram:
         """Occurrences of a plane's values in a tensor's bytes, (classes or 1, values)."""
-        elements = data.size // self.element_bytes
-        rows, class_of_row, count = max(1, elements), np.zeros(min(1, elements), np.uint8), 1
+        rows, class_of_row, count = one_bin(data.size // self.element_bytes)
         if self.classes is not None:
             rows, class_of_row = self.classes.row_elements, self.classes.class_of_row
             count = self.classes.classes
