@@ -110,8 +110,8 @@ def test_payloads_under_a_valid_header_decode_right_or_are_refused(data):
 def with_shape(frame, shape):
     """The frame with another shape in its header, whatever that does to the fields behind."""
     header = fewbits.PackedTensor.of(frame).header
-    old = b"".join(frame_header._varint(n) for n in header.shape)
-    new = b"".join(frame_header._varint(n) for n in shape)
+    old = b"".join(frame_header.varint(n) for n in header.shape)
+    new = b"".join(frame_header.varint(n) for n in shape)
     at = 32 + 2 + len(header.dtype)
     size = struct.unpack_from("<I", frame, 8)[0]
     body = bytes((len(shape),)) + new + frame[at + 1 + len(old) : size]

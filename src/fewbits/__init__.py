@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fewbits.lossless.choose import Lossless
     from fewbits.lossless.search import find_table
     from fewbits.lossless.table import RangeTable
+    from fewbits.profiles import Profile, profile
+    from fewbits.stream import StreamReader, StreamWriter
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,11 +27,15 @@ __all__ = [
     "FewbitsError",
     "Lossless",
     "PackedTensor",
+    "Profile",
     "RangeTable",
+    "StreamReader",
+    "StreamWriter",
     "find_table",
     "load",
     "open",
     "pack",
+    "profile",
     "save",
     "unpack",
     "unpack_into",
@@ -43,6 +49,8 @@ _HOMES = {
     "fewbits.lossless.choose": ("Lossless",),
     "fewbits.lossless.search": ("find_table",),
     "fewbits.lossless.table": ("RangeTable",),
+    "fewbits.profiles": ("Profile", "profile"),
+    "fewbits.stream": ("StreamReader", "StreamWriter"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

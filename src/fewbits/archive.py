@@ -25,6 +25,7 @@ from fewbits.errors import CorruptError, FewbitsError
 from fewbits.frame import PackedTensor, pack_parts
 from fewbits.frame_header import ALIGNMENT
 from fewbits.lossless.choose import Lossless
+from fewbits.profiles import Profile
 from fewbits.sources import PathLike, Source, open_source
 from fewbits.values.types import dtype_named, from_storage
 
@@ -168,7 +169,7 @@ def save(
     path: PathLike,
     *,
     metadata: Mapping[str, str] | None = None,
-    codec: Lossless | None = None,
+    codec: Lossless | Profile | None = None,
     threads: int | None = None,
 ) -> None:
     """Pack a mapping of names to arrays into an archive, one tensor in memory at a time.

@@ -19,6 +19,8 @@ from fewbits import frame_header
 from fewbits.errors import CorruptError
 from fewbits.frame_header import Header
 from fewbits.lossless.choose import Lossless, choose
+from fewbits.lossless.plan import Plan
+from fewbits.profiles import Profile
 from fewbits.threads import resolve_threads
 from fewbits.values.types import (
     dtype_name,
@@ -35,36 +37,51 @@ Buffer = bytes | bytearray | memoryview | NDArray[np.uint8]
 Reader = Callable[[int, int], Buffer]
 
 
-def pack(array: ArrayLike, codec: Lossless | None = None, *, threads: int | None = None) -> bytes:
+def pack(
+    array: ArrayLike, codec: Lossless | Profile | None = None, *, threads: int | None = None
+) -> bytes:
     """Pack an array of any shape, order and byte order; the result is bytes that ``unpack`` reads.
 
-    The array is not changed. Memory: the frame, plus a copy of the array if it is not contiguous,
-    not little-endian, or of 4-bit elements. ``TypeError`` for elements that are Python objects.
+    ``codec``: settings for the search for tables, or a ``Profile`` that has the tables, which must
+    be for the array's dtype (else ``ValueError``). The array is not changed. Memory: the frame, and
+    a copy of the array if it is not contiguous, not little-endian, or of 4-bit elements.
+    ``TypeError`` for elements that are Python objects.
     """
     header, payload = pack_parts(np.asarray(array), codec, threads=threads)
     return b"".join((header, payload.data))
 
 
 def pack_parts(
-    array: Array, codec: Lossless | None = None, *, threads: int | None = None
+    array: Array, codec: Lossless | Profile | None = None, *, threads: int | None = None
 ) -> tuple[bytes, NDArray[np.uint8]]:
     """A frame as header and payload, to be written one after the other without joining them."""
     name = dtype_name(array.dtype)
     data = to_storage(array)
-    choice = choose(data, layout_of(array.dtype), codec or Lossless(), array.shape)
-    payload, modes, lengths, checksums = choice.plan.kernel.pack(
-        choice.plan.arrangement(data.size), data, resolve_threads(threads)
+    plan, entropy_bits = _plan(data, array, codec or Lossless())
+    payload, modes, lengths, checksums = plan.kernel.pack(
+        plan.arrangement(data.size), data, resolve_threads(threads)
     )
     header = Header(
         dtype=name,
         shape=array.shape,
-        entropy_bits=choice.entropy_bits,
-        plan=choice.plan,
+        entropy_bits=entropy_bits,
+        plan=plan,
         modes=modes,
         lengths=lengths,
         checksums=checksums,
     )
     return frame_header.to_bytes(header), payload
+
+
+def _plan(
+    data: NDArray[np.uint8], array: Array, codec: Lossless | Profile
+) -> tuple[Plan, float]:
+    """The plan for a tensor's storage bytes, and the order-0 entropy of its planes."""
+    if isinstance(codec, Profile):
+        codec.require(array.dtype)
+        return codec.plan, codec.entropy_bits(data)
+    choice = choose(data, layout_of(array.dtype), codec, array.shape)
+    return choice.plan, choice.entropy_bits
 
 
 def unpack(frame: Buffer, *, threads: int | None = None, verify: bool = True) -> Array:
@@ -85,6 +102,14 @@ def unpack_into(
     ``ValueError``. After a ``CorruptError`` its contents mean nothing.
     """
     PackedTensor.of(frame, threads=threads, verify=verify).unpack_into(out)
+
+
+def check_output(out: Array, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """``ValueError`` unless a tensor of this dtype and shape can be decoded into ``out``."""
+    if out.dtype != dtype or out.shape != shape:
+        raise ValueError(f"output is {out.dtype}{list(out.shape)}, the tensor {dtype}{list(shape)}")
+    if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
+        raise ValueError("output must be C-contiguous, aligned and writable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,12 +161,7 @@ class PackedTensor:
 
     def unpack_into(self, out: Array) -> None:
         """Decode into ``out``; see ``fewbits.unpack_into``."""
-        if out.dtype != self.dtype or out.shape != self.shape:
-            raise ValueError(
-                f"output is {out.dtype}{list(out.shape)}, the tensor {self.dtype}{list(self.shape)}"
-            )
-        if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
-            raise ValueError("output must be C-contiguous, aligned and writable")
+        check_output(out, self.dtype, self.shape)
         if is_packed4(self.dtype) or not self.dtype.isnative:
             out[...] = self.unpack()  # these have another form in memory than in the frame
         elif out.size and out.dtype.itemsize:

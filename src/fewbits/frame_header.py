@@ -110,8 +110,8 @@ def to_bytes(header: Header) -> bytes:
 def _body(header: Header) -> bytes:
     name = header.dtype.encode("ascii")
     parts = [len(name).to_bytes(2, "little"), name, bytes((len(header.shape),))]
-    parts += [_varint(length) for length in header.shape]
-    parts.append(_varint(header.plan.block_elements))
+    parts += [varint(length) for length in header.shape]
+    parts.append(varint(header.plan.block_elements))
     parts += _class_fields(header.plan.classes)
     for plane in header.plan.planes:
         parts.append(
@@ -132,7 +132,7 @@ def _class_fields(classes: RowClasses | None) -> list[bytes]:
     ids = np.unpackbits(classes.class_of_row[:, None], axis=1, count=bits, bitorder="little")
     return [
         bytes((classes.classes,)),
-        _varint(classes.row_elements),
+        varint(classes.row_elements),
         np.packbits(classes.starts_group, bitorder="little").tobytes(),
         np.packbits(ids, bitorder="little").tobytes(),
     ]
@@ -170,7 +170,7 @@ def parse(data: memoryview, available: int) -> Header:
     if frame_bytes > available:
         raise CorruptError(f"frame of {frame_bytes} bytes is cut short at {available}")
     try:
-        cursor = _Cursor(head, FIXED_BYTES, version=head[4])
+        cursor = Cursor(head, FIXED_BYTES, version=head[4])
         header = _parse_body(cursor, remap, element_bytes, planes, entropy_bits)
         # What `header_bytes` would serialize the whole header again to find out.
         header.__dict__["header_bytes"] = -(-cursor.position // ALIGNMENT) * ALIGNMENT
@@ -184,7 +184,7 @@ def parse(data: memoryview, available: int) -> Header:
 
 
 def _parse_body(
-    cursor: "_Cursor", remap: int, element_bytes: int, planes: int, entropy_bits: float
+    cursor: "Cursor", remap: int, element_bytes: int, planes: int, entropy_bits: float
 ) -> Header:
     dtype = cursor.take(int.from_bytes(cursor.take(2), "little")).decode("ascii")
     dimensions = cursor.take(1)[0]
@@ -219,7 +219,7 @@ def _parse_body(
     return Header(dtype, shape, entropy_bits, plan, modes, lengths, checksums)
 
 
-def _row_classes(cursor: "_Cursor", elements: int) -> RowClasses | None:
+def _row_classes(cursor: "Cursor", elements: int) -> RowClasses | None:
     count = cursor.take(1)[0]
     if count == 0:
         return None
@@ -232,24 +232,26 @@ def _row_classes(cursor: "_Cursor", elements: int) -> RowClasses | None:
     return RowClasses(row_elements, ids[:, 0], tuple(starts.astype(bool).tolist()))
 
 
-def _plane(cursor: "_Cursor") -> Plane:
+def _plane(cursor: "Cursor") -> Plane:
     bytes_, offset, coder, verbatim_bits, count = cursor.take(_PLANE.size)
     tables = tuple(cursor.table(8 * bytes_ or 4) for _ in range(count))
     return Plane(bytes_, offset, Coder(coder), verbatim_bits, tables)
 
 
-class _Cursor:
+class Cursor:
     """Takes fields off the front of a header; ``CorruptError`` when there is not enough left."""
 
-    def __init__(self, data: bytes, position: int, version: int) -> None:
+    def __init__(self, data: bytes, position: int, version: int = VERSION) -> None:
         self._data, self._view = data, memoryview(data)
         self.position, self.version = position, version
 
     @property
     def left(self) -> int:
+        """Bytes that are left."""
         return len(self._data) - self.position
 
     def take(self, size: int) -> bytes:
+        """The next bytes."""
         end = self.position + size
         if end > len(self._data):
             raise CorruptError("frame header is cut short")
@@ -258,6 +260,7 @@ class _Cursor:
         return taken
 
     def varint(self) -> int:
+        """The next varint."""
         value = 0
         for shift in range(0, 64, 7):
             byte = self.take(1)[0]
@@ -269,6 +272,7 @@ class _Cursor:
         raise CorruptError("frame header: a number is too long")
 
     def table(self, width: int) -> RangeTable:
+        """The next range table, for values of ``width`` bits."""
         rest = self._view[self.position :]
         read = tables_v1.from_bytes if self.version == 1 else RangeTable.from_bytes
         table, size = read(rest, width)
@@ -284,14 +288,17 @@ class _Cursor:
         return bits[:count]
 
     def array(self, count: int, dtype: type[np.generic]) -> NDArray[Any]:
+        """The next ``count`` little-endian numbers."""
         little = np.dtype(dtype).newbyteorder("<")
         return np.frombuffer(self.take(count * little.itemsize), little).astype(dtype)
 
     def rest(self) -> bytes:
+        """What is left."""
         return self._data[self.position :]
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """An unsigned integer, 7 bits a byte."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)

@@ -31,8 +31,8 @@ SMALL = ((1024, 4), (4096, 8))
 VECTOR_ROWS = 16
 # Of 16-bit offsets, so many low bits are nearly noise in trained floats.
 VERBATIM_BITS = (7, 6, 8)
-# Cuts are compared on so many elements, in pieces from all over the tensor; those of more than a byte
-# by the entropy of their top bits, where one must be so many bits a value better than the first.
+# Cuts are compared on so many elements, in pieces from all over the tensor. Those of more than a
+# byte go by the entropy of so many top bits; one must be so much better than the first, in bits.
 SAMPLE_ELEMENTS, SAMPLE_PIECES = 1 << 18, 64
 SAMPLE_BITS, LEAST_GAIN = 9, 0.02
 # From this share of one value on, a verbatim low byte may cost more size than it saves time.
@@ -155,7 +155,7 @@ class _Tensor:
     def histograms(self, plan: Plan, index: int) -> Histogram:
         """Those of plane ``index``, (classes, values); small elements are counted only once."""
         plane = plan.planes[index]
-        if plan.element_bytes > 2:
+        if plane.width not in (4, 8 * plan.element_bytes):
             return plan.histograms(index, self.data)
         if self._whole is None:
             whole = (Plane(plan.element_bytes, 0),)

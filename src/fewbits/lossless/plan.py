@@ -115,6 +115,11 @@ class Plan:
         planes = [plane.kernel for plane in self.planes]
         return _kernels.Plan(self.element_bytes, int(self.remap), planes)
 
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of the tensor in a full block."""
+        return self.block_elements * self.element_bytes
+
     def histograms(self, plane: int, data: NDArray[np.uint8]) -> Histogram:
         """Occurrences of a plane's values in a tensor's bytes, (classes or 1, values)."""
         rows, class_of_row, count = one_bin(data.size // self.element_bytes)
