@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import fsspec
+from fewbits.sources import PathLike, filesystem_of, is_remote, store_errors
 
-from fewbits.sources import PathLike, is_remote
+# Stores whose folders must be made first. Elsewhere that could make a bucket nobody asked for.
+_WITH_FOLDERS = ("file", "sftp", "smb", "ftp", "hdfs", "webhdfs")
 
 
 @contextmanager
@@ -19,15 +20,13 @@ def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
     """A seekable file to write that takes its name only when the block ends without an error.
 
     It grows under a temporary name in the same folder and is flushed to disk before it is renamed;
-    an older file of that name stays as it was until then. Remote paths are written to a local
-    temporary file first and sent as a whole.
+    an older file of that name stays as it was until then. For a remote path it is a local temporary
+    file, which is sent when it is complete.
     """
     if is_remote(path):
         with tempfile.TemporaryFile() as file:
             yield file
-            file.seek(0)
-            with fsspec.open(str(path), "wb") as remote:
-                shutil.copyfileobj(file, remote)
+            _send(file, str(path))
         return
     target = Path(path)
     # Named before it is made: a signal in between must not leave a file that nobody knows of.
@@ -41,6 +40,21 @@ def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _send(file: BinaryIO, url: str) -> None:
+    """Send a file to a remote store, where it gets its name when all of it has arrived.
+
+    That takes a transaction: without one, closing a file commits it, after an error as well.
+    Object stores finish the upload then, others rename a temporary file.
+    """
+    filesystem, path = filesystem_of(url)
+    file.seek(0)
+    with store_errors(url):
+        if any(protocol in filesystem.protocol for protocol in _WITH_FOLDERS):
+            filesystem.makedirs(filesystem._parent(path), exist_ok=True)
+        with filesystem.transaction, filesystem.open(path, "wb") as remote:
+            shutil.copyfileobj(file, remote, 1 << 20)
 
 
 @contextmanager

@@ -2,32 +2,44 @@
 
 A folder is packed file by file: tensors in ``*.safetensors``, everything else (configuration,
 tokenizer, ``model.safetensors.index.json``) copied. Names do not change, so an index stays right.
+
+With ``workers`` the files of a folder are shared out to processes, here or on a Ray cluster. Where
+there are fewer files than workers, packing shares out the tensors of one file after the other. The
+result is the same to the byte. Workers are new processes: a program that asks for them must start
+its own work under ``if __name__ == "__main__":``.
 """
 
-import json
-import shutil
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fewbits import archive, container
+from fewbits import __version__, archive, container, paths
 from fewbits.archive import Archive
-from fewbits.atomic import atomic_file, atomic_folder
-from fewbits.errors import CorruptError, FewbitsError
+from fewbits.atomic import atomic_file
+from fewbits.container import Entry
+from fewbits.engines import Engine, EngineName, each, open_engine, threads_of
+from fewbits.errors import FewbitsError
+from fewbits.folders import check_target, contents, tensor_files
 from fewbits.frame import PackedTensor, pack_parts, unpack
 from fewbits.lossless.choose import Lossless
 from fewbits.sources import is_remote
+from fewbits.staging import make_once, staged_folder
 from fewbits.values.types import to_storage
 
-SUFFIX = ".safetensors"
-INDEX_SUFFIX = ".safetensors.index.json"
+__all__ = ["Progress", "Totals", "pack_path", "tensor_files", "unpack_path", "verify_path"]
+
+# A worker gets so many bytes of tensors at a time, or one tensor.
+GROUP_BYTES = 1 << 24
 
 # Called after each tensor with the file, the tensor's name, and its bytes unpacked and packed.
 Progress = Callable[[str, str, int, int], None]
+Frame = tuple[bytes, NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,17 @@ class Totals:
     bytes_out: int
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A file that was verified: how large it is, packed and unpacked, or what is wrong with it."""
+
+    path: str
+    tensors: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    error: Exception | None = None
+
+
 def pack_path(
     src: str | Path,
     dst: str | Path,
@@ -48,18 +71,23 @@ def pack_path(
     threads: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    workers: int | None = None,
+    engine: EngineName = "local",
 ) -> Totals:
     """Pack a safetensors file, a folder, or the shards that an index lists, to ``dst``.
 
     Every tensor is unpacked again and compared before the result takes its name. ``FewbitsError``
     (naming file and tensor) if the source is not what it should be or ``dst`` is there already and
     ``force`` does not say to replace it.
+
+    ``workers``: processes to share the work with (default: none; with Ray, as many as the cluster
+    has room for). ``engine``: where they are, ``local`` for this machine or ``ray``. ``threads``:
+    those of one process. If a folder is not finished, the same call goes on where it ended.
     """
-
-    def convert(source: str, target: str) -> int:
-        return _pack_file(source, target, codec, threads, progress)
-
-    return _convert_path(src, dst, convert, force)
+    codec = codec or Lossless()
+    crew = _Crew(engine, workers, threads)
+    convert = partial(_pack_file, codec=codec, threads=crew.threads_each)
+    return _convert_path(src, dst, convert, f"pack {codec!r}", force, progress, crew)
 
 
 def unpack_path(
@@ -69,155 +97,180 @@ def unpack_path(
     threads: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    workers: int | None = None,
+    engine: EngineName = "local",
 ) -> Totals:
     """Unpack what ``pack_path`` made: the original files, byte for byte.
 
     An archive that ``fewbits.save`` made becomes the safetensors file that the reference
-    implementation would write. ``CorruptError`` if anything is damaged; nothing is left then.
+    implementation would write. ``CorruptError`` if anything is damaged; it is not in ``dst`` then.
+
+    ``workers`` and ``engine`` as for ``pack_path``; a file by itself takes threads only.
     """
-
-    def convert(source: str, target: str) -> int:
-        return _unpack_file(source, target, threads, progress)
-
-    return _convert_path(src, dst, convert, force)
+    single = contents(src).folder is None
+    crew = _Crew("local", None, threads) if single else _Crew(engine, workers, threads)
+    convert = partial(_unpack_file, threads=crew.threads_each)
+    return _convert_path(src, dst, convert, "unpack", force, progress, crew, by_tensor=False)
 
 
 def verify_path(
-    src: str | Path, *, threads: int | None = None, progress: Progress | None = None
+    src: str | Path,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    engine: EngineName = "local",
 ) -> Totals:
     """Decode every tensor of an archive or folder of archives, checksums included.
 
-    ``CorruptError`` at the first that is damaged.
+    ``CorruptError`` at the first that is damaged. ``workers`` and ``engine`` as for ``pack_path``.
     """
-    tensors = bytes_in = bytes_out = 0
-    files = tensor_files(src)
-    for path in files:
-        with archive.open(path, threads=threads) as opened:
-            _require_packed(opened)
-            for name, tensor in _packed_tensors(opened):
-                tensor.unpack()
-                _report(progress, path, name, tensor.nbytes, tensor.packed_bytes)
-                bytes_out += tensor.nbytes
-            tensors += len(opened)
-            bytes_in += opened.size
-    return Totals(len(files), tensors, bytes_in, bytes_out)
+    files: list[Checked] = []
+    for file in verify_each(
+        src, threads=threads, progress=progress, workers=workers, engine=engine
+    ):
+        if file.error:
+            raise file.error
+        files.append(file)
+    tensors, before, after = (
+        sum(getattr(file, field) for file in files)
+        for field in ("tensors", "bytes_in", "bytes_out")
+    )
+    return Totals(len(files), tensors, before, after)
 
 
-def tensor_files(src: str | Path) -> list[str]:
-    """The safetensors files that a path stands for: itself, a folder's, or those an index lists."""
-    if is_remote(src):
-        return [str(src)]
-    path = Path(src)
-    if path.is_dir():
-        found = sorted(str(p) for p in path.rglob(f"*{SUFFIX}") if p.is_file())
-        if not found:
-            raise FewbitsError(f"{path}: no {SUFFIX} file in this folder")
-        return found
-    if path.name.endswith(INDEX_SUFFIX):
-        return [str(path.parent / name) for name in _shards(path)]
-    if not path.exists():
-        raise FewbitsError(f"{path}: no such file or folder")
-    return [str(path)]
+def verify_each(
+    src: str | Path,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    engine: EngineName = "local",
+) -> Iterator[Checked]:
+    """Like ``verify_path``, file by file, and going on after one that is damaged."""
+    crew = _Crew(engine, workers, threads)
+    src = crew.reachable(src)
+    verify = partial(_verify_file, threads=crew.threads_each)
+    with crew.opened() as workers_there:
+        yield from each(workers_there, verify, tensor_files(src), progress or _ignore)
 
 
-def _shards(index: Path) -> list[str]:
-    """Names of the files in an index's weight map; they must lie beside it."""
-    try:
-        shards = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    except FileNotFoundError:
-        raise FewbitsError(f"{index}: no such file") from None
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        raise CorruptError(f"{index}: not an index of shards") from None
-    for name in shards:
-        if not isinstance(name, str) or Path(name).name != name:
-            raise CorruptError(f"{index}: shard {name!r} is not a file beside the index")
-        if not (index.parent / name).is_file():
-            raise FewbitsError(f"{index}: shard {name} is missing")
-    return shards
+@dataclass(frozen=True)
+class _Crew:
+    """Who was asked to do the work."""
+
+    engine: EngineName
+    workers: int | None
+    threads: int | None
+
+    @property
+    def threads_each(self) -> int | None:
+        return threads_of(self.engine, self.workers, self.threads)
+
+    def opened(self) -> Any:
+        return open_engine(self.engine, self.workers, self.threads)
+
+    def reachable(self, path: str | Path) -> str:
+        """A path as workers may use it; ``FewbitsError`` for what they cannot reach."""
+        if self.engine == "ray" or (self.workers or 1) > 1:
+            paths.must_be_shared(path)
+        # Workers on a cluster have current folders of their own.
+        ours = self.engine == "local" or is_remote(path)
+        return str(path) if ours else os.path.abspath(path)  # noqa: PTH100
 
 
 def _convert_path(
-    src: str | Path, dst: str | Path, convert: Callable[[str, str], int], force: bool
+    src: str | Path,
+    dst: str | Path,
+    convert: Callable[..., int],
+    settings: str,
+    force: bool,
+    progress: Progress | None,
+    crew: _Crew,
+    *,
+    by_tensor: bool = True,
 ) -> Totals:
-    files = tensor_files(src)
-    single = len(files) == 1 and files[0] == str(Path(src) if not is_remote(src) else src)
-    if not is_remote(dst):
-        _check_target(Path(src), Path(dst), force, folder=not single)
-    if single:
-        tensors = convert(files[0], str(dst))
-        return Totals(1, tensors, _size(files[0]), _size(dst))
-    if is_remote(dst):
-        raise FewbitsError(f"{dst}: a folder can only be written to a local path")
-    root, tensors = Path(src), 0
-    if not root.is_dir():
-        root = root.parent
-    with atomic_folder(Path(dst), replace=force) as folder:
-        for name in _members(Path(src), files):
-            target = folder / name.relative_to(root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if str(name) in files:
-                tensors += convert(str(name), str(target))
+    src, dst, report = crew.reachable(src), crew.reachable(dst), progress or _ignore
+    found = contents(src)
+    check_target(src, dst, force=force, folder=found.folder is not None)
+    if found.folder is None:
+        with crew.opened() as engine:
+            tensors = convert(found.tensors[0], dst, report, engine=engine)
+        return Totals(1, tensors, paths.size_of(found.tensors[0]), paths.size_of(dst))
+    copies = {name: found.path(name) for name in found.others}
+    settings = f"fewbits {__version__}: {settings}"
+    # The workers end before the stage is cleared.
+    with staged_folder(dst, found.tensors, copies, replace=force) as stage:
+        tasks = [stage.task(name, (found.path(name),), settings) for name in found.tensors]
+        with crew.opened() as engine:
+            if by_tensor and engine and len(tasks) < engine.workers:
+                make = partial(make_once, partial(convert, engine=engine))
+                tensors = sum(make(task, report) for task in tasks)
             else:
-                shutil.copy2(name, target)
-        sizes = sum(_size(folder / Path(name).relative_to(root)) for name in files)
-    return Totals(len(files), tensors, sum(map(_size, files)), sizes)
+                tensors = sum(each(engine, partial(make_once, convert), tasks, report))
+        before = sum(paths.size_of(task.inputs[0]) for task in tasks)
+        after = sum(paths.size_of(task.target) for task in tasks)
+    return Totals(len(tasks), tensors, before, after)
 
 
-def _members(src: Path, files: list[str]) -> list[Path]:
-    """Files to carry over: all of a folder's, or an index with its shards."""
-    if src.is_dir():
-        return sorted(p for p in src.rglob("*") if p.is_file())
-    return [src, *map(Path, files)]
+def _ignore(path: str, name: str, plain: int, packed: int) -> None:
+    """No progress is asked for."""
 
 
-def _check_target(src: Path, dst: Path, force: bool, *, folder: bool) -> None:
-    if not dst.parent.is_dir():
-        raise FewbitsError(f"{dst.parent}: no such folder")
-    if dst.exists() and not (dst.is_file() or dst.is_dir()):
-        raise FewbitsError(f"{dst}: is a device or the like, which cannot be replaced")
-    if dst.exists() and dst.is_dir() != folder:
-        raise FewbitsError(f"{dst}: is {'not ' if folder else ''}a folder")
-    if dst.exists() and src.exists() and dst.samefile(src):
-        raise FewbitsError(f"{dst}: source and destination are the same")
-    if folder and src.resolve() in dst.resolve().parents:
-        raise FewbitsError(f"{dst}: lies inside the source folder")
-    if dst.exists() and not force:
-        raise FewbitsError(f"{dst}: exists already (use --force to replace it)")
+@dataclass(frozen=True)
+class _Group:
+    """Tensors of a plain file, to be packed by one worker."""
+
+    path: str
+    names: tuple[str, ...]
+
+    def __str__(self) -> str:
+        more = f" to {self.names[-1]!r}" if len(self.names) > 1 else ""
+        return f"{self.path}: tensor {self.names[0]!r}{more}"
 
 
-def _size(path: str | Path) -> int:
-    return 0 if is_remote(path) else Path(path).stat().st_size
-
-
-def _report(progress: Progress | None, path: str, name: str, plain: int, packed: int) -> None:
-    if progress:
-        progress(path, name, plain, packed)
+def _groups(path: str, entries: list[Entry]) -> Iterator[_Group]:
+    """Tensors in file order, together until they are worth a worker's while."""
+    names: list[str] = []
+    size = 0
+    for entry in entries:
+        names.append(entry.name)
+        size += entry.stop - entry.start
+        if size >= GROUP_BYTES:
+            yield _Group(path, tuple(names))
+            names, size = [], 0
+    if names:
+        yield _Group(path, tuple(names))
 
 
 def _pack_file(
     src: str,
     dst: str,
-    codec: Lossless | None,
+    report: Progress,
+    *,
+    codec: Lossless,
     threads: int | None,
-    progress: Progress | None,
+    engine: Engine | None = None,
 ) -> int:
     with archive.open(src) as opened, atomic_file(dst) as file:
         if opened.packed:
             raise FewbitsError(f"{src}: is packed already")
-        entries = {entry.name: entry for entry in opened.container.in_file_order}
+        entries = opened.container.in_file_order
+        names = [entry.name for entry in entries]
 
-        def frames() -> Iterator[tuple[bytes, NDArray[np.uint8]]]:
-            for name, entry in entries.items():
-                tensor = np.asarray(opened[name])
-                parts = pack_parts(tensor, codec, threads=threads)
-                _check_round_trip(tensor, parts, f"{src}: tensor {name!r}", threads)
-                _report(progress, src, name, entry.stop - entry.start, sum(map(len, parts)))
-                yield parts
+        def frames() -> Iterator[Frame]:
+            if engine is None:
+                yield from _frames(opened, names, report, codec, threads)
+                return
+            pack = partial(_pack_group, codec=codec, threads=threads)
+            ahead = 2 * engine.workers
+            for group in each(engine, pack, _groups(src, entries), report, ahead=ahead):
+                yield from group
 
         try:
             archive.write_archive(
                 file,
-                list(entries),
+                names,
                 [entry.name for entry in opened.container.entries],
                 frames(),
                 opened.container.metadata,
@@ -226,6 +279,29 @@ def _pack_file(
         except ValueError as error:
             raise FewbitsError(f"{src}: {error}") from None
         return len(entries)
+
+
+def _pack_group(
+    group: _Group, report: Progress, *, codec: Lossless, threads: int | None
+) -> list[Frame]:
+    with archive.open(group.path) as opened:
+        return list(_frames(opened, group.names, report, codec, threads))
+
+
+def _frames(
+    opened: Archive,
+    names: Iterable[str],
+    report: Progress,
+    codec: Lossless,
+    threads: int | None,
+) -> Iterator[Frame]:
+    """Tensors of a plain file, packed one by one."""
+    for name in names:
+        tensor = np.asarray(opened[name])
+        parts = pack_parts(tensor, codec, threads=threads)
+        _check_round_trip(tensor, parts, f"{opened.path}: tensor {name!r}", threads)
+        report(opened.path, name, tensor.nbytes, sum(map(len, parts)))
+        yield parts
 
 
 def _check_round_trip(
@@ -238,7 +314,9 @@ def _check_round_trip(
         raise FewbitsError(f"{context}: does not survive packing; this is a bug in Fewbits")
 
 
-def _unpack_file(src: str, dst: str, threads: int | None, progress: Progress | None) -> int:
+def _unpack_file(
+    src: str, dst: str, report: Progress, *, threads: int | None, engine: Engine | None = None
+) -> int:
     with archive.open(src, threads=threads) as opened, atomic_file(dst) as file:
         _require_packed(opened)
         original = archive.source_container(opened)
@@ -247,8 +325,22 @@ def _unpack_file(src: str, dst: str, threads: int | None, progress: Progress | N
             tensor = opened[name]
             assert isinstance(tensor, PackedTensor)
             file.write(to_storage(tensor.unpack()).data)
-            _report(progress, src, name, tensor.nbytes, tensor.packed_bytes)
+            report(src, name, tensor.nbytes, tensor.packed_bytes)
         return len(opened)
+
+
+def _verify_file(path: str, report: Progress, *, threads: int | None) -> Checked:
+    try:
+        with archive.open(path, threads=threads) as opened:
+            _require_packed(opened)
+            plain = 0
+            for name, tensor in _packed_tensors(opened):
+                tensor.unpack()
+                report(path, name, tensor.nbytes, tensor.packed_bytes)
+                plain += tensor.nbytes
+            return Checked(path, len(opened), opened.size, plain)
+    except (FewbitsError, OSError, MemoryError) as error:
+        return Checked(path, error=error)
 
 
 def _require_packed(opened: Archive) -> None:

@@ -1,10 +1,16 @@
 """Where bytes come from: a local file, mapped into memory, or any path that fsspec can open."""
 
+import errno
 import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import fsspec
+
+from fewbits.errors import FewbitsError
 
 PathLike = str | Path
 
@@ -34,6 +40,30 @@ def is_remote(path: PathLike) -> bool:
 def open_source(path: PathLike) -> Source:
     """Open a path for reading; ``OSError`` as the system gives it."""
     return RemoteFile(str(path)) if is_remote(path) else MappedFile(Path(path))
+
+
+def filesystem_of(url: str) -> tuple[Any, str]:
+    """The fsspec filesystem of a URL, and the path in it; ``FewbitsError`` if there is none."""
+    with store_errors(url):
+        filesystem, path = fsspec.core.url_to_fs(url)
+        return filesystem, str(path)
+
+
+@contextmanager
+def store_errors(url: str) -> Iterator[None]:
+    """Errors of a remote store as ``OSError`` or ``FewbitsError`` that name the URL.
+
+    Each store's library has errors of its own, and some of ``OSError`` come without a file's name.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), url) from None
+    except (OSError, FewbitsError, MemoryError):
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise FewbitsError(f"{url}: {reason or type(error).__name__}") from error
 
 
 class MappedFile:
@@ -68,8 +98,11 @@ class RemoteFile:
     """A file behind fsspec; each read fetches just its range."""
 
     def __init__(self, url: str) -> None:
-        self._file: Any = fsspec.open(url, "rb").open()
-        self._size = int(self._file.seek(0, 2))
+        self._url = url
+        filesystem, path = filesystem_of(url)
+        with store_errors(url):
+            self._file: Any = filesystem.open(path, "rb")
+            self._size = int(self._file.seek(0, 2))
 
     @property
     def size(self) -> int:
@@ -78,8 +111,9 @@ class RemoteFile:
 
     def read(self, start: int, stop: int) -> memoryview:
         """Bytes start..stop, fetched."""
-        self._file.seek(start)
-        return memoryview(self._file.read(stop - start))
+        with store_errors(self._url):
+            self._file.seek(start)
+            return memoryview(self._file.read(stop - start))
 
     def close(self) -> None:
         """Close the connection."""

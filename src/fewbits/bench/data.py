@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fewbits import archive
 from fewbits.demo import EMBEDDED, MINILM
 from fewbits.errors import FewbitsError
-from fewbits.files import tensor_files
+from fewbits.folders import tensor_files
 
 # A dtype that is less of the selection than this gets no table: its times would be noise.
 SMALLEST_SHARE = 0.01

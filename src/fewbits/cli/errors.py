@@ -32,12 +32,27 @@ def about(src: str, dst: str | None = None) -> Iterator[None]:
         if name is None or ".partial" in str(name):
             name = dst or src  # the temporary name would tell nobody anything
         raise FewbitsError(f"{name}: {error.strerror or error}") from error
-    except MemoryError:
-        raise FewbitsError(f"{src}: not enough memory") from None
+    except MemoryError as error:
+        raise FewbitsError(f"{src}: not enough memory") from error
+    except KeyboardInterrupt as stop:
+        raise typer.Abort from stop  # Typer would make an exit code of it, and lose its notes
+
+
+def notes(error: BaseException | None) -> str:
+    """What errors have to add, such as where a later run finds what is done."""
+    found: list[str] = []
+    while error:
+        found += getattr(error, "__notes__", ())
+        error = error.__cause__
+    return "".join(f"; {note}" for note in found)
 
 
 def describe(error: Exception) -> str:
     """One line for an error, wherever it came from."""
+    return _fault(error) + notes(error)
+
+
+def _fault(error: Exception) -> str:
     from fewbits.errors import FewbitsError
 
     if isinstance(error, FewbitsError):

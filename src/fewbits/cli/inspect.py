@@ -91,7 +91,7 @@ def inspect(
 
 def _listings(path: str) -> list[_Listing]:
     from fewbits import archive
-    from fewbits.files import tensor_files
+    from fewbits.folders import tensor_files
 
     listings = []
     for name in tensor_files(path):

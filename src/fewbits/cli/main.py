@@ -13,6 +13,7 @@ from fewbits.cli.errors import (
     EXIT_USAGE,
     UsageError,
     describe,
+    notes,
     terminable,
 )
 
@@ -80,11 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_FAILURE
     except UsageError as error:
         return _fail(f"{error.format_message()} (see fewbits --help)", EXIT_USAGE)
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        return _fail(f"interrupted{notes(stop)}", 130)
     except SystemExit as stop:
         if stop.code == EXIT_TERMINATED:
-            return _fail("terminated", EXIT_TERMINATED)
+            return _fail(f"terminated{notes(stop)}", EXIT_TERMINATED)
         return stop.code if isinstance(stop.code, int) else EXIT_FAILURE
     except Exception as error:
         if os.environ.get("FEWBITS_DEBUG"):

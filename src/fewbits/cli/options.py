@@ -1,6 +1,6 @@
 """Arguments and options that several commands have."""
 
-from pathlib import Path
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -37,6 +37,25 @@ Threads = Annotated[
         "--threads", min=1, metavar="N", help="Threads to use (default: all).", show_default=False
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Processes to share the work with (default: none; with ray, all the cluster has).",
+        show_default=False,
+    ),
+]
+
+
+class _Engine(StrEnum):
+    LOCAL = "local"
+    RAY = "ray"
+
+
+Engine = Annotated[_Engine, typer.Option(help="Where workers are: this machine, or a Ray cluster.")]
+LOCAL = _Engine.LOCAL
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
@@ -61,8 +80,8 @@ class Ratios:
 
 
 def total_bytes(src: str) -> int:
-    """Bytes of the files a path stands for; 0 where that takes a network."""
-    from fewbits.files import tensor_files
-    from fewbits.sources import is_remote
+    """Bytes of the files a path stands for."""
+    from fewbits.folders import tensor_files
+    from fewbits.paths import size_of
 
-    return sum(0 if is_remote(path) else Path(path).stat().st_size for path in tensor_files(src))
+    return sum(map(size_of, tensor_files(src)))

@@ -9,18 +9,24 @@ import typer
 from fewbits.cli import console
 from fewbits.cli.errors import about
 from fewbits.cli.options import (
+    LOCAL,
     Destination,
+    Engine,
     Force,
     Json,
     Quiet,
     Ratios,
     Source,
     Threads,
+    Workers,
     total_bytes,
 )
 from fewbits.cli.outcome import tell
 
-EXAMPLE = "fewbits pack model.safetensors -o packed.safetensors"
+EXAMPLE = (
+    "fewbits pack model.safetensors -o packed.safetensors\n\n"
+    "fewbits pack checkpoint -o s3://bucket/packed --workers 4"
+)
 MARK = ".fewbits"
 SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
@@ -41,6 +47,8 @@ def pack(
     dst: Destination = None,
     force: Force = False,
     threads: Threads = None,
+    workers: Workers = None,
+    engine: Engine = LOCAL,
     rows: Annotated[int, typer.Option(help="Most rows a range table may have.")] = 16,
     count_bits: Annotated[
         int | None,
@@ -57,6 +65,10 @@ def pack(
 
     Without -o, model.safetensors becomes model.fewbits.safetensors and a folder X becomes
     X.fewbits. Every tensor is unpacked again and compared before the result takes its name.
+
+    With --workers, processes share the files of a folder, or the tensors of a file, and the result
+    is the same. If a folder is not finished, the same command goes on where it ended. SRC and DST
+    may be URLs that fsspec knows.
     """
     from fewbits.files import pack_path
     from fewbits.lossless.choose import Lossless
@@ -74,7 +86,16 @@ def pack(
     watch = console.Stopwatch()
     with about(src, target), console.progress("packing", total_bytes(src), quiet=quiet) as advance:
         ratios = Ratios(advance, by_packed=False)
-        totals = pack_path(src, target, codec=codec, threads=threads, force=force, progress=ratios)
+        totals = pack_path(
+            src,
+            target,
+            codec=codec,
+            threads=threads,
+            force=force,
+            progress=ratios,
+            workers=workers,
+            engine=engine.value,
+        )
     seconds, mean = watch.seconds, ratios.mean
     tell(src, target, totals, seconds, mean_ratio=mean, as_json=as_json, quiet=quiet)
 

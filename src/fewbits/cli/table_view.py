@@ -54,7 +54,7 @@ def _look(path: str, name: str, index: int | None) -> _View:
 
     from fewbits import archive
     from fewbits.errors import FewbitsError
-    from fewbits.files import tensor_files
+    from fewbits.folders import tensor_files
     from fewbits.frame import PackedTensor
     from fewbits.values.types import to_storage
 

@@ -7,13 +7,16 @@ import typer
 from fewbits.cli import console
 from fewbits.cli.errors import about
 from fewbits.cli.options import (
+    LOCAL,
     Destination,
+    Engine,
     Force,
     Json,
     Quiet,
     Ratios,
     Source,
     Threads,
+    Workers,
     total_bytes,
 )
 from fewbits.cli.outcome import tell
@@ -27,13 +30,15 @@ def unpack(
     dst: Destination = None,
     force: Force = False,
     threads: Threads = None,
+    workers: Workers = None,
+    engine: Engine = LOCAL,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Unpack what pack made: the original files, byte for byte.
 
     Without -o, model.fewbits.safetensors becomes model.safetensors and a folder X.fewbits
-    becomes X.
+    becomes X. If a folder is not finished, the same command goes on where it ended.
     """
     from fewbits.files import unpack_path
 
@@ -42,7 +47,15 @@ def unpack(
     total = total_bytes(src)
     with about(src, target), console.progress("unpacking", total, quiet=quiet) as advance:
         ratios = Ratios(advance, by_packed=True)
-        totals = unpack_path(src, target, threads=threads, force=force, progress=ratios)
+        totals = unpack_path(
+            src,
+            target,
+            threads=threads,
+            force=force,
+            progress=ratios,
+            workers=workers,
+            engine=engine.value,
+        )
     tell(src, target, totals, watch.seconds, as_json=as_json, quiet=quiet)
 
 

@@ -7,33 +7,54 @@ import typer
 
 from fewbits.cli import console
 from fewbits.cli.errors import EXIT_FAILURE, about
-from fewbits.cli.options import Json, Quiet, Ratios, Source, Threads, total_bytes
+from fewbits.cli.options import (
+    LOCAL,
+    Engine,
+    Json,
+    Quiet,
+    Ratios,
+    Source,
+    Threads,
+    Workers,
+    total_bytes,
+)
 
 EXAMPLE = "fewbits verify packed.safetensors"
 
 
 def verify(
-    src: Source, threads: Threads = None, as_json: Json = False, quiet: Quiet = False
+    src: Source,
+    threads: Threads = None,
+    workers: Workers = None,
+    engine: Engine = LOCAL,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Decode every tensor of packed files and check every checksum; writes nothing.
 
     Goes on after a damaged file, so that one run over a folder tells about all of them.
     """
     from fewbits.errors import FewbitsError
-    from fewbits.files import tensor_files, verify_path
+    from fewbits.files import verify_each
 
     results: list[dict[str, Any]] = []
     with about(src), console.progress("verifying", total_bytes(src), quiet=quiet) as advance:
-        for path in tensor_files(src):
-            follow = Ratios(advance, by_packed=True)
-            found: dict[str, Any] = {"path": path, "ok": True, "error": None}
+        for file in verify_each(
+            src,
+            threads=threads,
+            progress=Ratios(advance, by_packed=True),
+            workers=workers,
+            engine=engine.value,
+        ):
+            found: dict[str, Any] = {"path": file.path, "ok": True, "error": None}
             try:
-                with about(path):
-                    totals = verify_path(path, threads=threads, progress=follow)
+                with about(file.path):
+                    if file.error:
+                        raise file.error
                 found |= {
-                    "tensors": totals.tensors,
-                    "bytes": totals.bytes_in,
-                    "plain_bytes": totals.bytes_out,
+                    "tensors": file.tensors,
+                    "bytes": file.bytes_in,
+                    "plain_bytes": file.bytes_out,
                 }
             except FewbitsError as error:
                 found |= {"ok": False, "error": str(error)}
