@@ -44,7 +44,7 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
 
     ``archive[name]`` is a ``PackedTensor``, which decodes when asked; in a plain file it is a
     read-only array over the file's bytes. Tensors are in the order of the original file's header.
-    Reading is safe from many threads on local files.
+    Reading is safe from many threads; behind fsspec they take turns.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ def write_archive(
         raise ValueError(f"metadata key {clash[0]!r} is the archive's own")
     marks |= metadata or {}
     for name in names:
-        if not isinstance(name, str) or name == container.METADATA:
+        if not isinstance(name, str) or name == container.METADATA or not container.is_text(name):
             raise ValueError(f"{name!r} is not a tensor name")
 
     widest = 10**15

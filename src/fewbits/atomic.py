@@ -1,11 +1,19 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all.
 
+What is being written has a hidden name beside its destination, ``.NAME.DIGITS.partial``, and is
+locked as long as its writer lives. So a later run knows what a killed one left, and removes it.
+"""
+
+import errno
+import fcntl
 import os
+import re
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,6 +21,9 @@ from fewbits.sources import PathLike, filesystem_of, is_remote, store_errors
 
 # Stores whose folders must be made first. Elsewhere that could make a bucket nobody asked for.
 _WITH_FOLDERS = ("file", "sftp", "smb", "ftp", "hdfs", "webhdfs")
+
+PARTIAL = ".partial"
+REPLACED = ".replaced"  # an older folder, for the moment in which the new one takes its name
 
 
 @contextmanager
@@ -29,17 +40,12 @@ def atomic_file(path: PathLike) -> Iterator[BinaryIO]:
             _send(file, str(path))
         return
     target = Path(path)
-    # Named before it is made: a signal in between must not leave a file that nobody knows of.
-    partial = _beside(target)
-    try:
-        with partial.open("x+b") as file:
+    with _temporary(target, lambda name: name.touch(exist_ok=False)) as partial:
+        with partial.open("r+b") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _send(file: BinaryIO, url: str) -> None:
@@ -61,24 +67,91 @@ def _send(file: BinaryIO, url: str) -> None:
 def atomic_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A folder to fill that takes its name only when the block ends without an error.
 
-    With ``replace`` an older folder of that name is moved aside then, and removed last.
+    With ``replace`` an older folder of that name is moved aside then, and removed last;
+    ``FileExistsError`` without.
     """
-    partial = _beside(path)
-    aside = partial.with_suffix(".replaced")
-    try:
-        partial.mkdir()
+    with _temporary(path, Path.mkdir) as partial, ExitStack() as held:
+        if path.exists() and not replace:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         yield partial
-        if replace and path.exists():
-            path.rename(aside)
-        partial.rename(path)
-        shutil.rmtree(aside, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        if aside.exists() and not path.exists():
-            aside.rename(path)
-        raise
+        aside = partial.with_suffix(REPLACED)
+        try:
+            if path.exists():
+                with suppress(OSError):
+                    held.enter_context(_locked(path))
+                path.rename(aside)
+            partial.rename(path)
+        except BaseException:
+            if aside.exists() and not path.exists():
+                aside.rename(path)
+            raise
+        if aside.exists():
+            aside.rename(partial)  # removed from here on, now or later, and never put back in part
 
 
-def _beside(path: Path) -> Path:
+@contextmanager
+def _temporary(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """Something made beside ``target`` and locked; removed at the end if it still has its name."""
+    _remove_leftovers(target)
+    with ExitStack() as held:
+        # Named before it is made: a signal in between must not leave a file that nobody knows of.
+        partial = _beside(target)
+        held.callback(lambda: _remove(partial))
+        while True:
+            make(partial)
+            try:
+                held.enter_context(_locked(partial))
+            except (BlockingIOError, FileNotFoundError):
+                # Another run took it for a leftover in the moment before it was locked.
+                partial = _beside(target)
+                continue
+            except OSError:
+                pass  # a file system without locks, where nobody removes leftovers either
+            break
+        yield partial
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Clear away what killed runs left beside ``target``; put back the folder that one moved aside.
+
+    What cannot be locked or removed is left alone: a run that lives holds it, or another user.
+    """
+    names = re.compile(re.escape(_prefix(target)) + rf"[0-9a-f]{{8}}({PARTIAL}|{REPLACED})")
+    with suppress(OSError):
+        for leftover in target.parent.iterdir():
+            if not names.fullmatch(leftover.name):
+                continue
+            with suppress(OSError), _locked(leftover):
+                if leftover.suffix == REPLACED and not target.exists():
+                    leftover.rename(target)
+                else:
+                    _remove(leftover)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock that says a file or folder is in use; ``OSError`` if it cannot be had."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.lstat()  # it may have been removed before it was locked
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _prefix(target: Path) -> str:
+    """How names beside a target begin: readable, short enough, and of no other target."""
+    return f".{target.name[:40]}.{zlib.crc32(os.fsencode(target.name)):08x}"
+
+
+def _beside(target: Path) -> Path:
     """A name in the same folder that nothing else has."""
-    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.partial")
+    return target.with_name(f"{_prefix(target)}{secrets.token_hex(4)}{PARTIAL}")

@@ -95,6 +95,8 @@ def parse(read: Callable[[int, int], Any], size: int) -> Container:
         isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
     ):
         raise CorruptError("not a safetensors file: metadata is not a map of strings")
+    if not all(map(is_text, (*fields, *(metadata or {}), *(metadata or {}).values()))):
+        raise CorruptError("not a safetensors file: a name or metadata is not Unicode")
     container = Container(entries, metadata, text)
     reached = 0
     for entry in container.in_file_order:
@@ -106,6 +108,15 @@ def parse(read: Callable[[int, int], Any], size: int) -> Container:
             f"safetensors file of {size} bytes should have {container.data_start + reached}"
         )
     return container
+
+
+def is_text(string: str) -> bool:
+    """Whether UTF-8 can hold a string, as it cannot where JSON escapes half of a surrogate pair."""
+    try:
+        string.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

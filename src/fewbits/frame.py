@@ -73,9 +73,7 @@ def pack_parts(
     return frame_header.to_bytes(header), payload
 
 
-def _plan(
-    data: NDArray[np.uint8], array: Array, codec: Lossless | Profile
-) -> tuple[Plan, float]:
+def _plan(data: NDArray[np.uint8], array: Array, codec: Lossless | Profile) -> tuple[Plan, float]:
     """The plan for a tensor's storage bytes, and the order-0 entropy of its planes."""
     if isinstance(codec, Profile):
         codec.require(array.dtype)

@@ -3,6 +3,7 @@
 import errno
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,7 @@ class RemoteFile:
         with store_errors(url):
             self._file: Any = filesystem.open(path, "rb")
             self._size = int(self._file.seek(0, 2))
+        self._place = threading.Lock()  # the file has one, which readers in many threads share
 
     @property
     def size(self) -> int:
@@ -111,7 +113,7 @@ class RemoteFile:
 
     def read(self, start: int, stop: int) -> memoryview:
         """Bytes start..stop, fetched."""
-        with store_errors(self._url):
+        with store_errors(self._url), self._place:
             self._file.seek(start)
             return memoryview(self._file.read(stop - start))
 

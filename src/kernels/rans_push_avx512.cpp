@@ -52,7 +52,7 @@ inline void store_verbatim(uint8_t* to, __m512i offset, int bits) {
   const __m128i reversed = _mm512_cvtepi32_epi8(offset);
   const __m128i bytes = _mm_shuffle_epi8(
       reversed, _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
-  const uint64_t mask = 0x0101010101010101 * ((1u << bits) - 1);
+  const uint64_t mask = 0x0101010101010101u * ((1u << bits) - 1);
   const uint64_t low = _pext_u64(static_cast<uint64_t>(_mm_cvtsi128_si64(bytes)), mask);
   const uint64_t high = _pext_u64(static_cast<uint64_t>(_mm_extract_epi64(bytes, 1)), mask);
   const auto both = static_cast<unsigned __int128>(high) << (8 * bits) | low;
