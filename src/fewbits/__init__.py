@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fewbits.archive import Archive, load, open, save
     from fewbits.errors import CorruptError, FewbitsError
     from fewbits.frame import PackedTensor, pack, unpack, unpack_into
+    from fewbits.loaders import install, uninstall
     from fewbits.lossless.choose import Lossless
     from fewbits.lossless.search import find_table
     from fewbits.lossless.table import RangeTable
@@ -32,11 +33,13 @@ __all__ = [
     "StreamReader",
     "StreamWriter",
     "find_table",
+    "install",
     "load",
     "open",
     "pack",
     "profile",
     "save",
+    "uninstall",
     "unpack",
     "unpack_into",
 ]
@@ -46,6 +49,7 @@ _HOMES = {
     "fewbits.archive": ("Archive", "load", "open", "save"),
     "fewbits.errors": ("CorruptError", "FewbitsError"),
     "fewbits.frame": ("PackedTensor", "pack", "unpack", "unpack_into"),
+    "fewbits.loaders": ("install", "uninstall"),
     "fewbits.lossless.choose": ("Lossless",),
     "fewbits.lossless.search": ("find_table",),
     "fewbits.lossless.table": ("RangeTable",),

@@ -24,6 +24,7 @@ from fewbits.container import NAMES, Container, Entry
 from fewbits.errors import CorruptError, FewbitsError
 from fewbits.frame import PackedTensor, pack_parts
 from fewbits.frame_header import ALIGNMENT
+from fewbits.frameworks import as_array, converter
 from fewbits.lossless.choose import Lossless
 from fewbits.profiles import Profile
 from fewbits.sources import PathLike, Source, open_source
@@ -156,12 +157,24 @@ def open(path: PathLike, *, threads: int | None = None, verify: bool = True) -> 
 
 
 def load(
-    path: PathLike, *, threads: int | None = None, verify: bool = True
-) -> dict[str, NDArray[Any]]:
-    """All tensors of a packed or plain safetensors file as arrays of their own."""
+    path: PathLike, *, framework: str = "np", threads: int | None = None, verify: bool = True
+) -> dict[str, Any]:
+    """All tensors of a packed or plain safetensors file, each in memory of its own.
+
+    They are NumPy arrays, or tensors of another framework: ``pt`` (PyTorch) or ``jax``, on the CPU.
+    The file does not depend on the framework, whichever saved it. ``TypeError`` (naming file and
+    tensor) if the framework has no such dtype.
+    """
+    convert = converter(framework)
+    tensors = {}
     with open(path, threads=threads, verify=verify) as archive:
-        return {name: np.array(tensor, copy=True) if isinstance(tensor, np.ndarray)
-                else tensor.unpack() for name, tensor in archive.items()}  # fmt: skip
+        for name, tensor in archive.items():
+            array = np.array(tensor) if isinstance(tensor, np.ndarray) else tensor.unpack()
+            try:
+                tensors[name] = convert(array)
+            except TypeError as error:
+                raise TypeError(f"{archive.path}: tensor {name!r}: {error}") from None
+    return tensors
 
 
 def save(
@@ -174,14 +187,14 @@ def save(
 ) -> None:
     """Pack a mapping of names to arrays into an archive, one tensor in memory at a time.
 
-    The file takes its name when it is complete. ``TypeError`` or ``ValueError`` (naming the tensor)
-    for what cannot be packed.
+    Arrays may be NumPy's, PyTorch's (on any device) or JAX's. The file takes its name when it is
+    complete. ``TypeError`` or ``ValueError`` (naming the tensor) for what cannot be packed.
     """
 
     def frames() -> Iterator[Iterable[Any]]:
         for name, tensor in tensors.items():
             try:
-                yield pack_parts(np.asarray(tensor), codec, threads=threads)
+                yield pack_parts(as_array(tensor), codec, threads=threads)
             except (TypeError, ValueError) as error:
                 raise type(error)(f"tensor {name!r}: {error}") from None
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from fewbits import frame_header
 from fewbits.errors import CorruptError
 from fewbits.frame_header import Header
+from fewbits.frameworks import as_array
 from fewbits.lossless.choose import Lossless, choose
 from fewbits.lossless.plan import Plan
 from fewbits.profiles import Profile
@@ -43,11 +44,11 @@ def pack(
     """Pack an array of any shape, order and byte order; the result is bytes that ``unpack`` reads.
 
     ``codec``: settings for the search for tables, or a ``Profile`` that has the tables, which must
-    be for the array's dtype (else ``ValueError``). The array is not changed. Memory: the frame, and
-    a copy of the array if it is not contiguous, not little-endian, or of 4-bit elements.
+    be for the array's dtype (else ``ValueError``). PyTorch tensors and JAX arrays will do, too. The
+    array is not changed. Memory: as much again as the array, of which the frame keeps its share.
     ``TypeError`` for elements that are Python objects.
     """
-    header, payload = pack_parts(np.asarray(array), codec, threads=threads)
+    header, payload = pack_parts(as_array(array), codec, threads=threads)
     return b"".join((header, payload.data))
 
 
@@ -167,7 +168,7 @@ class PackedTensor:
 
     def __getitem__(self, key: Any) -> Array:
         """Elements as NumPy indexes them; a leading slice or integer decodes only what it needs."""
-        first, *rest = key if isinstance(key, tuple) else (key,)
+        first, *rest = key if isinstance(key, tuple) and key else (key,)
         plain = isinstance(first, int | np.integer | slice) and not isinstance(first, bool)
         if not self.shape or not plain:
             return np.asarray(self.unpack()[key])

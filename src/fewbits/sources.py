@@ -95,6 +95,25 @@ class MappedFile:
         self._map = None
 
 
+class MemoryFile:
+    """The bytes of a file that are in memory already; reading copies nothing."""
+
+    def __init__(self, data: bytes) -> None:
+        self._view = memoryview(data)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the file."""
+        return len(self._view)
+
+    def read(self, start: int, stop: int) -> memoryview:
+        """A view of bytes start..stop."""
+        return self._view[start:stop]
+
+    def close(self) -> None:
+        """Nothing to let go: the bytes are the caller's."""
+
+
 class RemoteFile:
     """A file behind fsspec; each read fetches just its range."""
 
