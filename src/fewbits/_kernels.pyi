@@ -1,6 +1,6 @@
 """Types of the compiled module; the sources are in ``src/kernels``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import overload
 
 import numpy as np
@@ -69,6 +69,16 @@ class Plan:
     def pack(
         self, arrangement: Arrangement, data: NDArray[np.uint8], threads: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint64]]: ...
+    def pack_frame(
+        self,
+        arrangement: Arrangement,
+        data: NDArray[np.uint8],
+        threads: int,
+        header_bytes: int,
+        make_header: Callable[[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint64]], bytes],
+    ) -> bytes:
+        """What ``make_header`` makes of the block index, of that length, then the payload."""
+
     def unpack(
         self,
         arrangement: Arrangement,
@@ -90,6 +100,7 @@ class Plan:
         bin_of_row: NDArray[np.uint8],
         bins: int,
         dropped_bits: int = 0,
+        row_step: int = 1,
     ) -> NDArray[np.uint64]: ...
     def row_means(
         self, plane: int, data: NDArray[np.uint8], row_elements: int

@@ -8,7 +8,7 @@ array([[0, 1, 2],
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Self
 
@@ -48,30 +48,49 @@ def pack(
     array is not changed. Memory: as much again as the array, of which the frame keeps its share.
     ``TypeError`` for elements that are Python objects.
     """
-    header, payload = pack_parts(as_array(array), codec, threads=threads)
-    return b"".join((header, payload.data))
+    data, header = _planned(as_array(array), codec)
+
+    def finish(*index: Array) -> bytes:
+        return frame_header.to_bytes(_indexed(header, *index))
+
+    return header.plan.kernel.pack_frame(
+        header.arrangement, data, resolve_threads(threads), header.header_bytes, finish
+    )
 
 
 def pack_parts(
     array: Array, codec: Lossless | Profile | None = None, *, threads: int | None = None
 ) -> tuple[bytes, NDArray[np.uint8]]:
     """A frame as header and payload, to be written one after the other without joining them."""
+    data, header = _planned(array, codec)
+    payload, modes, lengths, checksums = header.plan.kernel.pack(
+        header.arrangement, data, resolve_threads(threads)
+    )
+    return frame_header.to_bytes(_indexed(header, modes, lengths, checksums)), payload
+
+
+def _planned(array: Array, codec: Lossless | Profile | None) -> tuple[NDArray[np.uint8], Header]:
+    """The bytes to pack, and the frame's header but for what the block index will say."""
     name = dtype_name(array.dtype)
     data = to_storage(array)
     plan, entropy_bits = _plan(data, array, codec or Lossless())
-    payload, modes, lengths, checksums = plan.kernel.pack(
-        plan.arrangement(data.size), data, resolve_threads(threads)
-    )
+    blocks = plan.arrangement(data.size).blocks
+    parts = blocks * len(plan.planes)
     header = Header(
         dtype=name,
         shape=array.shape,
         entropy_bits=entropy_bits,
         plan=plan,
-        modes=modes,
-        lengths=lengths,
-        checksums=checksums,
+        modes=np.zeros(parts, np.uint8),
+        lengths=np.zeros(parts, np.uint32),
+        checksums=np.zeros(blocks, np.uint64),
     )
-    return frame_header.to_bytes(header), payload
+    return data, header
+
+
+def _indexed(header: Header, modes: Array, lengths: Array, checksums: Array) -> Header:
+    """The header with its block index, which takes as many bytes whatever it says."""
+    return replace(header, modes=modes, lengths=lengths, checksums=checksums)
 
 
 def _plan(data: NDArray[np.uint8], array: Array, codec: Lossless | Profile) -> tuple[Plan, float]:

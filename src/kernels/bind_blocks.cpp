@@ -5,6 +5,7 @@
 
 #include "bindings.hpp"
 #include "blocks.hpp"
+#include "buffer.hpp"
 #include "dispatch.hpp"
 #include "statistics.hpp"
 #include "xxh3.hpp"
@@ -14,19 +15,51 @@ namespace {
 
 using Tables = std::vector<std::shared_ptr<const RangeTable>>;
 
-nb::tuple pack(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> data, int threads) {
+void require_elements(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> data) {
   if (data.size() != arrangement.elements() * static_cast<size_t>(plan.element_bytes))
     throw std::invalid_argument("data are not the elements of the arrangement");
+}
+
+nb::tuple pack(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> data, int threads) {
+  require_elements(plan, arrangement, data);
+  Bytes payload = allocate_bytes(data.size());
   Packed packed;
   {
     nb::gil_scoped_release release;
-    packed = pack_blocks(plan, arrangement, data.data(), threads);
+    packed = pack_blocks(plan, arrangement, data.data(), threads, payload.get());
   }
-  uint8_t* const payload = packed.payload.get();
-  nb::capsule owner(packed.payload.release(), [](void* p) noexcept { std::free(p); });
-  nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> bytes(payload, {packed.payload_bytes}, owner);
+  uint8_t* const memory = payload.get();
+  nb::capsule owner(payload.release(), [](void* p) noexcept { std::free(p); });
+  nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>> bytes(memory, {packed.payload_bytes}, owner);
   return nb::make_tuple(std::move(bytes), to_numpy(std::move(packed.modes)),
                         to_numpy(std::move(packed.lengths)), to_numpy(std::move(packed.checksums)));
+}
+
+// The payload behind a header, written where it is to stay: a second copy of a large payload would take longer
+// than coding it. The header is known only afterwards, its size before.
+nb::object pack_frame(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> data,
+                      int threads, size_t header_bytes, nb::callable make_header) {
+  require_elements(plan, arrangement, data);
+  nb::object frame = nb::steal(PyBytes_FromStringAndSize(
+      nullptr, static_cast<Py_ssize_t>(header_bytes + data.size())));
+  if (!frame.is_valid()) nb::raise_python_error();
+  auto* const start = reinterpret_cast<uint8_t*>(PyBytes_AS_STRING(frame.ptr()));
+  prefer_large_pages(start, header_bytes + data.size());
+  Packed packed;
+  {
+    nb::gil_scoped_release release;
+    packed = pack_blocks(plan, arrangement, data.data(), threads, start + header_bytes);
+  }
+  const auto header = nb::cast<nb::bytes>(
+      make_header(to_numpy(std::move(packed.modes)), to_numpy(std::move(packed.lengths)),
+                  to_numpy(std::move(packed.checksums))));
+  if (header.size() != header_bytes)
+    throw std::runtime_error("the header is not of the size that was told");
+  std::memcpy(start, header.c_str(), header_bytes);
+  PyObject* shrunk = frame.release().ptr();
+  if (_PyBytes_Resize(&shrunk, static_cast<Py_ssize_t>(header_bytes + packed.payload_bytes)))
+    nb::raise_python_error();
+  return nb::steal(shrunk);
 }
 
 int64_t unpack(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> payload,
@@ -56,14 +89,16 @@ size_t elements_in(int element_bytes, Array<uint8_t> data) {
 nb::ndarray<nb::numpy, uint64_t, nb::ndim<1>> histograms(const Plan& plan, size_t plane,
                                                          Array<uint8_t> data, size_t row_elements,
                                                          Array<uint8_t> bin_of_row, size_t bins,
-                                                         int dropped) {
+                                                         int dropped_bits, size_t row_step) {
   const size_t elements = elements_in(plan.element_bytes, data);
   std::vector<uint64_t> counts;
   {
     nb::gil_scoped_release release;
     const std::vector<uint8_t> bin_of(bin_of_row.data(), bin_of_row.data() + bin_of_row.size());
-    counts = plane_histograms(plan, plane, data.data(), elements, row_elements, bin_of, bins,
-                              dropped);
+    counts = dropped_bits || row_step != 1
+                 ? coarse_histograms(plan, plane, data.data(), elements, row_elements, bin_of, bins,
+                                     dropped_bits, row_step)
+                 : plane_histograms(plan, plane, data.data(), elements, row_elements, bin_of, bins);
   }
   return to_numpy(std::move(counts));
 }
@@ -122,11 +157,14 @@ void bind_blocks(nb::module_& m) {
            },
            nb::arg("element_bytes"), nb::arg("remap"), nb::arg("planes"))
       .def("pack", &pack, nb::arg("arrangement"), nb::arg("data"), nb::arg("threads"))
+      .def("pack_frame", &pack_frame, nb::arg("arrangement"), nb::arg("data"), nb::arg("threads"),
+           nb::arg("header_bytes"), nb::arg("make_header"))
       .def("unpack", &unpack, nb::arg("arrangement"), nb::arg("payload"), nb::arg("modes"),
            nb::arg("lengths"), nb::arg("checksums"), nb::arg("first_block"), nb::arg("out"),
            nb::arg("first_element"), nb::arg("verify"), nb::arg("threads"))
       .def("histograms", &histograms, nb::arg("plane"), nb::arg("data"), nb::arg("row_elements"),
-           nb::arg("bin_of_row"), nb::arg("bins"), nb::arg("dropped_bits") = 0)
+           nb::arg("bin_of_row"), nb::arg("bins"), nb::arg("dropped_bits") = 0,
+           nb::arg("row_step") = 1)
       .def("row_means",
            [](const Plan& plan, size_t plane, Array<uint8_t> data, size_t row_elements) {
              const size_t elements = elements_in(plan.element_bytes, data);

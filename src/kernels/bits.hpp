@@ -9,10 +9,8 @@
 namespace fewbits {
 
 inline void append(std::vector<uint8_t>& out, const void* data, size_t size) {
-  if (!size) return;
-  const size_t before = out.size();
-  out.resize(before + size);
-  std::memcpy(out.data() + before, data, size);
+  const auto* const bytes = static_cast<const uint8_t*>(data);
+  out.insert(out.end(), bytes, bytes + size);  // not resize, which would zero what is then overwritten
 }
 
 inline void append_u32(std::vector<uint8_t>& out, uint32_t value) { append(out, &value, 4); }

@@ -52,15 +52,6 @@ void parallel_for(size_t n, int threads, const Work& work) {
 // What is decoded before it is joined, remapped and hashed: a third of a first-level cache.
 constexpr size_t kChunkBytes = size_t{1} << 14;
 
-template <typename T>
-PlaneLoops<T> plane_loops() {
-#if defined(__x86_64__)
-  if (simd() == Simd::avx512) return plane_loops_avx512<T>();
-  if (simd() == Simd::avx2) return plane_loops_avx2<T>();
-#endif
-  return kPlaneLoops<T>;
-}
-
 // Copies one block out of `data` (of any alignment), in stored order.
 template <typename T>
 std::vector<T>& load_block(const Arrangement& arrangement, Arrangement::Block block,
@@ -104,31 +95,34 @@ uint8_t write_plane(const Plane& plane, const Arrangement& arrangement, Arrangem
     return kConstant;
   }
   if (sparse_encode(values.data(), values.size(), out)) return kSparse;
-  std::vector<uint8_t>&best = scratch<uint8_t, Use::best>(0), &tried = scratch<uint8_t, Use::tried>(0);
+  const size_t before = out.size();
+  size_t least = raw_bytes;
   uint8_t mode = kRaw;
-  const auto keep_if_better = [&](bool fits, uint8_t as) {
-    if (!fits || tried.size() >= (mode == kRaw ? raw_bytes : best.size())) return;
-    best.swap(tried);
+  const auto attempt = [&](uint8_t as, const auto& encode) {
+    const size_t start = out.size();
+    if (!encode() || out.size() - start >= least) {
+      out.resize(start);
+      return;
+    }
+    least = out.size() - start;
     mode = as;
+    out.erase(out.begin() + static_cast<ptrdiff_t>(before),
+              out.begin() + static_cast<ptrdiff_t>(start));  // what was the best so far
   };
   if (can_go_by_class(plane, arrangement)) {
-    tried.clear();
-    keep_if_better(rans_encode(runs_by_class(plane, arrangement, block), values.data(), tried),
-                   kByClass);
+    attempt(kByClass, [&] {
+      return rans_encode(runs_by_class(plane, arrangement, block), values.data(), out);
+    });
   } else {
-    for (size_t t = 0; t < plane.tables.size(); ++t) {
-      tried.clear();
-      keep_if_better(
-          plane.coder == Coder::rans
-              ? rans_encode({{plane.rans[t].get(), values.size()}}, values.data(), tried)
-              : arithmetic_encode(values.data(), values.size(), *plane.tables[t], tried),
-          static_cast<uint8_t>(kFirstTable + t));
-    }
+    for (size_t t = 0; t < plane.tables.size(); ++t)
+      attempt(static_cast<uint8_t>(kFirstTable + t), [&] {
+        return plane.coder == Coder::rans
+                   ? rans_encode({{plane.rans[t].get(), values.size()}}, values.data(), out)
+                   : arithmetic_encode(values.data(), values.size(), *plane.tables[t], out);
+      });
   }
-  if (mode != kRaw) {
-    append(out, best.data(), best.size());
-  } else if (nibbles) {
-    const size_t before = out.size();
+  if (mode != kRaw) return mode;
+  if (nibbles) {
     out.resize(before + raw_bytes);
     join_nibbles(reinterpret_cast<const uint8_t*>(values.data()), raw_bytes, out.data() + before);
   } else {
@@ -316,18 +310,16 @@ bool place_block(const Plan& plan, const Arrangement& arrangement, Arrangement::
 }  // namespace
 
 Packed pack_blocks(const Plan& plan, const Arrangement& arrangement, const uint8_t* data,
-                   int threads) {
+                   int threads, uint8_t* payload) {
   const size_t blocks = arrangement.blocks(), planes = plan.planes.size();
   const auto element = static_cast<size_t>(plan.element_bytes);
   Packed packed;
   packed.modes.resize(blocks * planes);
   packed.lengths.resize(blocks * planes);
   packed.checksums.resize(blocks);
-  // No plane takes more than its raw bytes, so each block has a place of its own; they close up afterwards.
-  packed.payload = allocate_bytes(arrangement.elements() * element);
-  const auto place = [&](size_t b) {
-    return packed.payload.get() + arrangement.block(b).start * element;
-  };
+  // One thread puts each block behind the one before. For several, no plane takes more than its raw bytes, so each
+  // block has a place of its own, and they close up afterwards.
+  const bool in_order = threads <= 1;
   parallel_for(blocks, threads, [&](size_t b) {
     const Arrangement::Block block = arrangement.block(b);
     std::vector<uint8_t>& out = scratch<uint8_t, Use::payload>(0);
@@ -335,7 +327,7 @@ Packed pack_blocks(const Plan& plan, const Arrangement& arrangement, const uint8
       auto& elements = load_block<decltype(zero)>(arrangement, block, data);
       packed.checksums[b] =
           xxh3(reinterpret_cast<const uint8_t*>(elements.data()), block.count * element);
-      remap_forward(plan.remap, elements.data(), block.count);
+      plane_loops<decltype(zero)>().remap_forward(plan.remap, elements.data(), block.count);
       for (size_t p = 0; p < planes; ++p) {
         const Plane& plane = plan.planes[p];
         const size_t before = out.size(), at = b * planes + p;
@@ -346,12 +338,14 @@ Packed pack_blocks(const Plan& plan, const Arrangement& arrangement, const uint8
         packed.lengths[at] = static_cast<uint32_t>(out.size() - before);
       }
     });
-    std::memcpy(place(b), out.data(), out.size());
+    const size_t place = in_order ? packed.payload_bytes : arrangement.block(b).start * element;
+    std::memcpy(payload + place, out.data(), out.size());
+    if (in_order) packed.payload_bytes += out.size();
   });
-  for (size_t b = 0; b < blocks; ++b) {
+  for (size_t b = 0; b < blocks && !in_order; ++b) {
     size_t size = 0;
     for (size_t p = 0; p < planes; ++p) size += packed.lengths[b * planes + p];
-    std::memmove(packed.payload.get() + packed.payload_bytes, place(b), size);
+    std::memmove(payload + packed.payload_bytes, payload + arrangement.block(b).start * element, size);
     packed.payload_bytes += size;
   }
   return packed;

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "arrangement.hpp"
-#include "buffer.hpp"
 #include "planes.hpp"
 #include "range_table.hpp"
 #include "rans.hpp"
@@ -43,16 +42,16 @@ struct Plan {
 };
 
 struct Packed {
-  Bytes payload;
   size_t payload_bytes = 0;
   std::vector<uint8_t> modes;       // blocks x planes
   std::vector<uint32_t> lengths;    // blocks x planes, bytes of payload
   std::vector<uint64_t> checksums;  // XXH3 of each block's elements as they were given
 };
 
-// Packs a tensor, whose elements are those of the arrangement.
+// Packs a tensor, whose elements are those of the arrangement. The payload, which never takes more bytes than
+// they, goes to `payload`.
 Packed pack_blocks(const Plan& plan, const Arrangement& arrangement, const uint8_t* data,
-                   int threads);
+                   int threads, uint8_t* payload);
 
 // A frame's blocks, first .. first + count - 1: their entries of the index and exactly their payload.
 struct Blocks {

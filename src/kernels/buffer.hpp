@@ -20,19 +20,29 @@ struct FreeBytes {
 };
 using Bytes = std::unique_ptr<uint8_t[], FreeBytes>;
 
-inline Bytes allocate_bytes(size_t size) {
-  constexpr size_t large_page = size_t{1} << 21;
-  if (size < 2 * large_page) {
-    auto* const p = static_cast<uint8_t*>(std::malloc(size ? size : 1));
-    if (!p) throw std::bad_alloc();
-    return Bytes(p);
-  }
-  const size_t rounded = (size + large_page - 1) / large_page * large_page;
-  auto* const p = static_cast<uint8_t*>(std::aligned_alloc(large_page, rounded));
-  if (!p) throw std::bad_alloc();
+inline constexpr size_t kLargePage = size_t{1} << 21;
+
+// Asks for large pages wherever one fits in memory that was just allocated. Too little memory is left as it is.
+inline void prefer_large_pages([[maybe_unused]] void* memory, [[maybe_unused]] size_t size) {
 #if defined(__linux__)
-  madvise(p, rounded, MADV_HUGEPAGE);
+  const auto begin = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t first = (begin + kLargePage - 1) / kLargePage * kLargePage;
+  const uintptr_t last = (begin + size) / kLargePage * kLargePage;
+  if (size >= 2 * kLargePage && first < last)
+    madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
+}
+
+inline Bytes allocate_bytes(size_t size) {
+  uint8_t* p;
+  if (size < 2 * kLargePage) {
+    p = static_cast<uint8_t*>(std::malloc(size ? size : 1));
+  } else {
+    size = (size + kLargePage - 1) / kLargePage * kLargePage;
+    p = static_cast<uint8_t*>(std::aligned_alloc(kLargePage, size));
+  }
+  if (!p) throw std::bad_alloc();
+  prefer_large_pages(p, size);
   return Bytes(p);
 }
 

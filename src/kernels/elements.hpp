@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "blocks.hpp"
+#include "dispatch.hpp"
 
 namespace fewbits {
 
@@ -31,6 +32,15 @@ std::vector<T>& scratch(size_t n) {
 }
 
 namespace {  // as the loops of planes.hpp
+
+template <typename T>
+PlaneLoops<T> plane_loops() {
+#if defined(__x86_64__)
+  if (simd() == Simd::avx512) return plane_loops_avx512<T>();
+  if (simd() == Simd::avx2) return plane_loops_avx2<T>();
+#endif
+  return kPlaneLoops<T>;
+}
 
 // The values of one plane of a block: the elements themselves where the plane is all of them.
 template <typename Value, typename T>

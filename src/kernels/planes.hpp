@@ -86,9 +86,10 @@ inline void join_nibbles(const uint8_t* values, size_t n, uint8_t* elements) {
 
 }  // namespace
 
-// The loops that decoding runs, for one instruction set.
+// The loops that run on whole blocks, for one instruction set.
 template <typename T>
 struct PlaneLoops {
+  void (*remap_forward)(Remap, T*, size_t);
   void (*remap_inverse)(Remap, T*, size_t);
   void (*join_bytes)(const uint8_t*, size_t, int, T*);
   void (*join_pairs)(const uint16_t*, size_t, int, T*);
@@ -96,8 +97,8 @@ struct PlaneLoops {
 
 namespace {
 template <typename T>
-inline constexpr PlaneLoops<T> kPlaneLoops = {remap_inverse<T>, join_plane<T, uint8_t>,
-                                              join_plane<T, uint16_t>};
+inline constexpr PlaneLoops<T> kPlaneLoops = {remap_forward<T>, remap_inverse<T>,
+                                              join_plane<T, uint8_t>, join_plane<T, uint16_t>};
 }  // namespace
 
 template <typename T>

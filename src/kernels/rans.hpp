@@ -15,19 +15,22 @@
 //    about a code, and 16 entries are what one vector register looks up in one instruction.
 //
 // docs/format.md specifies all of this. rans_table.cpp builds the tables; rans_encode.cpp and rans_decode.cpp
-// hold the plain forms of the two loops, rans_avx2.cpp, rans_avx512.cpp and rans_push_avx512.cpp the same in
-// vectors.
+// hold the plain forms of the two loops; rans_avx2.cpp and rans_avx512.cpp, rans_push_avx2.cpp and
+// rans_push_avx512.cpp (over rans_push.hpp) the same in vectors.
 #pragma once
 
 #include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "bits.hpp"
 #include "range_table.hpp"
+#include "rans_push.hpp"
 
 namespace fewbits {
 
@@ -70,7 +73,7 @@ struct RansTable {
   bool spills = false;
   std::vector<RansSlot> slots;     // 2^count_bits
   std::vector<RansRow> rows;
-  std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row; one more
+  std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row
   const RangeTable* source;        // which must outlive this; its row_of() is what encoders look up
 
   // Vector form, where `vectorizable`: what is known of a code, packed into 32 bits, low bits first.
@@ -80,17 +83,19 @@ struct RansTable {
   bool vectorizable = false, compact = false;
   uint32_t thresholds[16] = {}, first[16] = {}, second[16] = {}, starts[16] = {};
 
-  // Columns of the rows for encoding in vectors, where `vector_encode`; reach is a row's largest offset, or
-  // -1 where it writes nothing.
+  // Whether vectors can encode with it, and what they need for that, which is made when first asked for.
   bool vector_encode = false;
-  struct {
-    uint32_t start[16] = {}, count[16] = {}, limit[16] = {}, state_bits[16] = {}, first_code[16] = {};
-    int32_t reach[16] = {};
-    float reciprocal[16] = {};
-  } push_rows;
+  const PushColumns& push_columns() const {
+    std::call_once(push_columns_made_, [this] { push_columns_.emplace(*this); });
+    return *push_columns_;
+  }
 
   // Throws std::invalid_argument if the table cannot be coded this way.
   RansTable(const RangeTable& table, int verbatim_bits);
+
+ private:
+  mutable std::once_flag push_columns_made_;
+  mutable std::optional<PushColumns> push_columns_;
 };
 
 // Values up to `end` (exclusive, counted from the payload's first) go by this table. Runs of one payload share
@@ -144,12 +149,6 @@ class RansReader {
   size_t lanes_ = 1, verbatim_size_ = 0, n_ = 0, coded_ = 0, done_ = 0;
   uint32_t states_[kMaxLanes];
 };
-
-// Pushes whole rounds of values, last first: appends shed words at `shed`, writes each value's verbatim bits
-// in their place. False if a value has no row.
-template <typename Value>
-bool rans_push_avx512(const RansTable& table, const Value* values, size_t n, size_t lanes,
-                      uint32_t* states, uint16_t* words, size_t& shed, uint8_t* verbatim);
 
 template <typename Value>
 size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,

@@ -119,22 +119,6 @@ RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
 
   // With fewer count bits a quotient could exceed what a float holds exactly.
   vector_encode = vectorizable && count_bits >= 10;
-  for (size_t r = 0; r < 16; ++r) {
-    const bool real = r < rows.size();
-    push_rows.start[r] = real ? rows[r].start : UINT32_MAX;  // which no value reaches
-    const bool writes = real && rows[r].count > 0;
-    push_rows.reach[r] = -1;
-    if (!writes) continue;
-    const uint32_t next = r + 1 < rows.size() ? rows[r + 1].start : 1u << table.width;
-    push_rows.reach[r] = static_cast<int32_t>(
-        std::min(next - rows[r].start, 1u << table.offset_lengths[r]) - 1);
-    push_rows.count[r] = rows[r].count;
-    push_rows.limit[r] = static_cast<uint32_t>(rows[r].limit);
-    push_rows.state_bits[r] = rows[r].state_bits;
-    push_rows.first_code[r] = rows[r].first_code;
-    push_rows.reciprocal[r] = 1.0f / static_cast<float>(rows[r].count);
-  }
-  code_of.push_back(0);  // a gather of 16-bit entries reads 32 bits
 }
 
 }  // namespace fewbits

@@ -17,38 +17,60 @@ namespace fewbits {
 
 namespace {
 
-// costs[a][b - a - 1] of the rows that the layers can use: from a as far as any layer needs it, or
-// as a row may reach.
-std::vector<std::vector<double>> row_costs(const Candidates& candidates, const RowCost& cost,
-                                           const Layers& layers) {
-  std::vector<size_t> needed(candidates.last() + 1, 0);
-  for (size_t k = 1; k < layers.size(); ++k)
-    for (size_t a = layers[k - 1].from; a < layers[k - 1].to(); ++a)
-      needed[a] = std::max(needed[a], layers[k].to());
-  std::vector<std::vector<double>> costs(candidates.last() + 1);
-  for (size_t a = 0; a < costs.size(); ++a)
-    for (size_t b = a + 1; b < needed[a]; ++b) {
-      const double c = candidates.cost(cost, a, b);
-      if (c == kInfinity) break;
-      costs[a].push_back(c);
+// The costs of the rows that the layers can use.
+class RowCosts {
+ public:
+  RowCosts(const Candidates& candidates, const RowCost& cost, const Layers& layers)
+      : begin_(candidates.last() + 2) {
+    std::vector<size_t> needed(candidates.last() + 1, 0);
+    for (size_t k = 1; k < layers.size(); ++k)
+      for (size_t a = layers[k - 1].from; a < layers[k - 1].to(); ++a)
+        needed[a] = std::max(needed[a], layers[k].to());
+    for (size_t a = 0; a < needed.size(); ++a) {
+      append(candidates, cost, a, needed[a]);
+      begin_[a + 1] = costs_.size();
     }
-  return costs;
-}
+  }
+
+  // Of the rows from candidate a to a + 1, a + 2, ...: as far as any layer needs them, or a row may reach.
+  const double* from(size_t a) const { return costs_.data() + begin_[a]; }
+  size_t count(size_t a) const { return begin_[a + 1] - begin_[a]; }
+
+ private:
+  std::vector<size_t> begin_;
+  std::vector<double> costs_;
+
+  // Length by length: the rows from a grow with b, so those of one offset length are neighbours.
+  void append(const Candidates& candidates, const RowCost& cost, size_t a, size_t to) {
+    const double* const below = candidates.below.data();
+    costs_.resize(begin_[a] + (to > a + 1 ? to - a - 1 : 0));
+    double* next = costs_.data() + begin_[a];
+    size_t b = a + 1;
+    for (int length = 0; b < to && length <= cost.max_offset_length; ++length) {
+      const double stored_bits = std::max(length, cost.verbatim_bits);
+      for (; b < to && candidates.values(a, b) <= 1u << length; ++b) {
+        const double occurrences = below[b] - below[a];
+        *next++ = cost.symbols(occurrences) + occurrences * stored_bits;
+      }
+    }
+    costs_.resize(static_cast<size_t>(next - costs_.data()));
+  }
+};
 
 }  // namespace
 
 void fill(const Candidates& candidates, const RowCost& cost, Layers& layers) {
-  const auto costs = row_costs(candidates, cost, layers);
+  const RowCosts costs(candidates, cost, layers);
   layers[0].least[0] = 0;
   for (size_t k = 1; k < layers.size(); ++k) {
     const Layer& previous = layers[k - 1];
     for (size_t a = previous.from; a < previous.to(); ++a) {
       const double before = previous.least[a - previous.from];
       const size_t from = std::max(a + 1, layers[k].from);
-      const size_t to = std::min(a + 1 + costs[a].size(), layers[k].to());
+      const size_t to = std::min(a + 1 + costs.count(a), layers[k].to());
       if (before == kInfinity || from >= to) continue;
       double* __restrict out = layers[k].least.data() + (from - layers[k].from);
-      const double* __restrict row = costs[a].data() + (from - a - 1);
+      const double* __restrict row = costs.from(a) + (from - a - 1);
       for (size_t i = 0; i < to - from; ++i) {
         const double c = before + row[i];
         out[i] = c < out[i] ? c : out[i];

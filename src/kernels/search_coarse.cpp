@@ -13,11 +13,12 @@ namespace fewbits {
 
 namespace {
 
-// Of the coarse candidates; at least two quantiles and one peak for each row.
-constexpr size_t kQuantiles = 128;
-constexpr int64_t kSteps = 256;
-constexpr size_t kPeaks = 32;
-constexpr size_t kNeighbours = 4;     // see move_boundaries
+// Of the coarse candidates; at least two quantiles and one peak for each row. Twice as many of each, and of the
+// neighbours, take twice as long and save 0.002 %.
+constexpr size_t kQuantiles = 64;
+constexpr int64_t kSteps = 128;
+constexpr size_t kPeaks = 16;
+constexpr size_t kNeighbours = 2;     // see move_boundaries
 constexpr double kWorthwhile = 1e-6;  // a last round that gains less, relatively, ends the search
 
 class Chooser {

@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "elements.hpp"
+#include "tally.hpp"
 
 namespace fewbits {
 
@@ -13,28 +14,24 @@ namespace {
 // So many elements are remapped and cut at a time: what stays in a first-level cache.
 constexpr size_t kStep = size_t{1} << 12;
 
-// Calls visit(row, values, count) for each row's values of a plane, some at a time.
+// Calls visit(row, values, count) for every `step`th row's values of a plane, some at a time.
 template <typename Visit>
 void each_row(const Plan& plan, size_t index, const uint8_t* data, size_t elements,
-              size_t row_elements, const Visit& visit) {
+              size_t row_elements, size_t step, const Visit& visit) {
   const Plane& plane = plan.planes.at(index);
   with_element(plan.element_bytes, [&](auto zero) {
     using T = decltype(zero);
-    for (size_t at = 0; at < elements;) {
-      const size_t count = std::min(kStep, elements - at);
-      std::vector<T>& step = scratch<T, Use::elements>(count);
-      std::memcpy(step.data(), data + at * sizeof(T), count * sizeof(T));
-      remap_forward(plan.remap, step.data(), count);
-      const auto by_row = [&](const auto& values) {
-        const size_t each = values.size() / count;
-        for (size_t i = 0; i < count;) {
-          const size_t run = std::min(row_elements - (at + i) % row_elements, count - i);
-          visit((at + i) / row_elements, values.data() + i * each, run * each);
-          i += run;
-        }
-      };
-      plane.bytes == 2 ? by_row(cut<uint16_t>(plane, step)) : by_row(cut<uint8_t>(plane, step));
-      at += count;
+    const PlaneLoops<T> loops = plane_loops<T>();
+    for (size_t row = 0, at = 0; at < elements; row += step, at = row * row_elements) {
+      for (const size_t end = std::min(at + row_elements, elements); at < end;) {
+        const size_t count = std::min(kStep, end - at);
+        std::vector<T>& some = scratch<T, Use::elements>(count);
+        std::memcpy(some.data(), data + at * sizeof(T), count * sizeof(T));
+        loops.remap_forward(plan.remap, some.data(), count);
+        const auto show = [&](const auto& values) { visit(row, values.data(), values.size()); };
+        plane.bytes == 2 ? show(cut<uint16_t>(plane, some)) : show(cut<uint8_t>(plane, some));
+        at += count;
+      }
     }
   });
 }
@@ -44,44 +41,65 @@ size_t rows_of(size_t elements, size_t row_elements) {
   return elements / row_elements + (elements % row_elements != 0);
 }
 
+void check_bins(const std::vector<uint8_t>& bin_of_row, size_t bins, size_t elements,
+                size_t row_elements) {
+  if (bin_of_row.size() != rows_of(elements, row_elements) ||
+      std::any_of(bin_of_row.begin(), bin_of_row.end(), [&](uint8_t b) { return b >= bins; }))
+    throw std::invalid_argument("statistics: every row needs a bin");
+}
+
+// Histograms of all bits of a plane's values.
+template <typename Value>
+std::vector<uint64_t> whole_values(const Plan& plan, size_t index, const uint8_t* data,
+                                   size_t elements, size_t row_elements,
+                                   const std::vector<uint8_t>& bin_of_row, size_t bins) {
+  const Plane& plane = plan.planes[index];
+  std::vector<Tally<Value>> tallies(bins);
+  if (plan.remap == Remap::identity && plane.bytes == plan.element_bytes) {  // as they are
+    for (size_t row = 0, at = 0; at < elements; ++row) {
+      const size_t count = std::min(row_elements, elements - at);
+      tallies[bin_of_row[row]].add(data + at * sizeof(Value), count);
+      at += count;
+    }
+  } else {
+    each_row(plan, index, data, elements, row_elements, 1, [&](size_t row, const auto* v, size_t n) {
+      tallies[bin_of_row[row]].add(reinterpret_cast<const uint8_t*>(v), n);
+    });
+  }
+  std::vector<uint64_t> counts;
+  for (Tally<Value>& tally : tallies) {
+    const std::vector<uint64_t>& own = tally.counts();
+    counts.insert(counts.end(), own.begin(), own.begin() + (plane.bytes ? own.size() : 16));
+  }
+  return counts;
+}
+
 }  // namespace
 
 std::vector<uint64_t> plane_histograms(const Plan& plan, size_t index, const uint8_t* data,
                                        size_t elements, size_t row_elements,
-                                       const std::vector<uint8_t>& bin_of_row, size_t bins,
-                                       int dropped) {
-  const Plane& plane = plan.planes.at(index);
-  if (bin_of_row.size() != rows_of(elements, row_elements) ||
-      std::any_of(bin_of_row.begin(), bin_of_row.end(), [&](uint8_t b) { return b >= bins; }))
-    throw std::invalid_argument("statistics: every row needs a bin");
-  const int width = plane.bytes == 0 ? 4 : 8 * plane.bytes;
-  if (dropped < 0 || dropped > width) throw std::invalid_argument("statistics: too few bits");
+                                       const std::vector<uint8_t>& bin_of_row, size_t bins) {
+  check_bins(bin_of_row, bins, elements, row_elements);
+  const auto chosen =
+      plan.planes.at(index).bytes == 2 ? whole_values<uint16_t> : whole_values<uint8_t>;
+  return chosen(plan, index, data, elements, row_elements, bin_of_row, bins);
+}
+
+std::vector<uint64_t> coarse_histograms(const Plan& plan, size_t index, const uint8_t* data,
+                                        size_t elements, size_t row_elements,
+                                        const std::vector<uint8_t>& bin_of_row, size_t bins,
+                                        int dropped, size_t step) {
+  check_bins(bin_of_row, bins, elements, row_elements);
+  const int width = plan.planes.at(index).bytes == 0 ? 4 : 8 * plan.planes[index].bytes;
+  if (dropped < 0 || dropped > width || step < 1)
+    throw std::invalid_argument("statistics: too few bits or rows");
   const size_t values = size_t{1} << (width - dropped);
   std::vector<uint64_t> counts(bins * values, 0);
-  // Two tallies in turn, so that a run of equal values does not wait on its own last increment.
-  std::vector<uint32_t> even(counts.size()), odd(counts.size());
-  const auto empty_tallies = [&] {
-    for (size_t v = 0; v < counts.size(); ++v) {
-      counts[v] += uint64_t{even[v]} + odd[v];
-      even[v] = odd[v] = 0;
-    }
-  };
-  size_t tallied = 0;
-  each_row(plan, index, data, elements, row_elements, [&](size_t row, const auto* v, size_t n) {
-    uint32_t* const a = even.data() + bin_of_row[row] * values;
-    uint32_t* const b = odd.data() + bin_of_row[row] * values;
-    size_t i = 0;
-    for (; i + 1 < n; i += 2) {
-      ++a[v[i] >> dropped];
-      ++b[v[i + 1] >> dropped];
-    }
-    if (i < n) ++a[v[i] >> dropped];
-    if ((tallied += n) > size_t{1} << 31) {  // before a 32-bit tally can overflow
-      empty_tallies();
-      tallied = 0;
-    }
-  });
-  empty_tallies();
+  each_row(plan, index, data, elements, row_elements, step,
+           [&](size_t row, const auto* v, size_t n) {
+             uint64_t* const own = counts.data() + bin_of_row[row] * values;
+             for (size_t i = 0; i < n; ++i) ++own[v[i] >> dropped];
+           });
   return counts;
 }
 
@@ -90,7 +108,7 @@ std::vector<float> row_means(const Plan& plan, size_t index, const uint8_t* data
   std::vector<uint64_t> sums(rows_of(elements, row_elements), 0);
   std::vector<uint64_t> counts(sums.size(), 0);
   const bool nibbles = plan.planes.at(index).bytes == 0;
-  each_row(plan, index, data, elements, row_elements, [&](size_t row, const auto* v, size_t n) {
+  each_row(plan, index, data, elements, row_elements, 1, [&](size_t row, const auto* v, size_t n) {
     constexpr int below = 8 * (sizeof(*v) - 1);
     uint32_t sum = 0;
     if (nibbles)

@@ -93,6 +93,40 @@ def test_instruction_sets_agree_on_long_blocks_of_every_kind(n, kind):
         assert len(payload) <= bound * 1.002 + 4 * ans.lanes(n, len(payload)) + 8
 
 
+@given(
+    seed=st.integers(0, 1 << 32),
+    count_bits=st.integers(10, 12),
+    verbatim_bits=st.integers(0, 8),
+    rows=st.integers(2, 16),
+    skew=st.floats(0, 12),
+    n=st.sampled_from([20_000, 40_000, 70_000, 140_000, 270_000, 530_000]),  # 8 to 256 lanes
+)
+@settings(max_examples=40, deadline=None)
+def test_instruction_sets_agree_on_any_table_of_16_rows(
+    seed, count_bits, verbatim_bits, rows, skew, n
+):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, min(11, verbatim_bits + 16 - count_bits) + 1, rows)
+    reserved = (1 << lengths) + rng.integers(0, 3, rows)  # gaps between rows
+    starts = rng.integers(0, 50) + np.concatenate(([0], np.cumsum(reserved)[:-1]))
+    counts = np.maximum(rng.exponential(1, rows) ** skew, 1e-9)
+    counts = (counts / counts.sum() * ((1 << count_bits) - rows)).astype(int)
+    counts[1:] += rng.random(rows - 1) < 0.8  # some rows stay without any
+    counts[0] += (1 << count_bits) - counts.sum()
+    table = RangeTable(16, count_bits, tuple(starts.tolist()), tuple(lengths.tolist()),
+                       tuple(counts.tolist()))  # fmt: skip
+    drawn = rng.choice(rows, n, p=counts / counts.sum())
+    values = (starts[drawn] + rng.integers(0, 1 << lengths[drawn])).astype(np.uint16)
+    payloads = set()
+    for name in SIMD:
+        _kernels.set_simd(name)
+        payloads.add(_kernels.rans_encode(values, table.kernel, verbatim_bits).tobytes())
+    assert len(payloads) == 1
+    well, out = kernel_decode(payloads.pop(), n, table, verbatim_bits, np.uint16)
+    assert well
+    assert (out == values).all()
+
+
 def test_plain_form_agrees_with_a_block_of_many_lanes():
     values, table, verbatim_bits = long_case("pair+7 verbatim", 70_000)
     payload = _kernels.rans_encode(values, table.kernel, verbatim_bits).tobytes()

@@ -29,6 +29,8 @@ LEAST_ELEMENTS, LEAST_ROWS = 1 << 14, 16
 TOP_BITS = 9
 # A table of 16 rows takes about so many bits.
 TABLE_BITS = 350.0
+# Bins are counted from every so manieth row, to have about so many elements.
+SAMPLE_ELEMENTS = 1 << 21
 # What a class must save, in bits, beyond its table: it breaks up blocks and takes time to find.
 CLASS_BITS = 512.0
 
@@ -96,8 +98,12 @@ def find_classes(
         return None
     count = len(bins.kind_of)
     dropped = max(0, plan.planes[0].width - TOP_BITS)
-    counts = plan.kernel.histograms(0, data, bins.row_elements, bins.bin_of_row, count, dropped)
-    firsts = cut_bins(bins, counts.reshape(count, -1).astype(np.int64), most, TABLE_BITS)
+    step = max(1, data.size // plan.element_bytes // SAMPLE_ELEMENTS)
+    counts = plan.kernel.histograms(
+        0, data, bins.row_elements, bins.bin_of_row, count, dropped, step
+    )
+    histograms = counts.reshape(count, -1).astype(np.int64) * step
+    firsts = cut_bins(bins, histograms, most, TABLE_BITS)
     return bins.in_classes(firsts) if len(firsts) > 1 else None
 
 
