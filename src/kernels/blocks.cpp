@@ -215,23 +215,26 @@ class PlaneJoiner {
     return bytes_.open(data, size, plane_.bytes == 0 ? 2 * n : n);
   }
 
-  // Puts the next `count` values where they belong; the elements start as zero.
-  bool join(T* elements, size_t count) {
-    alignas(64) uint8_t scratch[2 * kChunkBytes];
+  // Puts the next `count` values where they belong; the first plane overwrites what is there.
+  bool join(T* elements, size_t count, bool first) {
+    alignas(64) uint8_t scratch[kChunkBytes];
     if constexpr (sizeof(T) == 1) {
       if (plane_.bytes == 1) return bytes_.read(elements, count);
-      if (!bytes_.read(scratch, 2 * count)) return false;
-      join_nibbles(scratch, count, elements);
+      for (size_t at = 0; at < count; at += kChunkBytes / 4) {
+        const size_t some = std::min(kChunkBytes / 4, count - at);
+        if (!bytes_.read(scratch, 2 * some)) return false;
+        plane_loops<T>().join_nibbles(scratch, some, elements + at);
+      }
       return true;
     } else if (plane_.bytes == 1) {
       if (!bytes_.read(scratch, count)) return false;
-      plane_loops<T>().join_bytes(scratch, count, plane_.offset, elements);
+      plane_loops<T>().join_bytes(scratch, count, plane_.offset, first, elements);
     } else if constexpr (sizeof(T) == 2) {
       return pairs_.read(elements, count);
     } else {
       auto* const values = reinterpret_cast<uint16_t*>(scratch);
       if (!pairs_.read(values, count)) return false;
-      plane_loops<T>().join_pairs(values, count, plane_.offset, elements);
+      plane_loops<T>().join_pairs(values, count, plane_.offset, first, elements);
     }
     return true;
   }
@@ -262,9 +265,8 @@ bool read_block(const Plan& plan, const Arrangement& arrangement, Arrangement::B
   for (size_t at = 0; at < n; at += chunk) {
     const size_t count = std::min(chunk, n - at);
     T* const elements = room(at);
-    if (plan.planes.size() > 1) std::fill_n(elements, count, T{0});
     for (auto& plane : planes)
-      if (!plane.join(elements, count)) return false;
+      if (!plane.join(elements, count, &plane == &planes.front())) return false;
     loops.remap_inverse(plan.remap, elements, count);
     if (checksum) {
       hash.move(reinterpret_cast<const uint8_t*>(elements), at * sizeof(T));

@@ -11,12 +11,12 @@
 //    bits of every offset (16-bit values, where those are nearly noise), or the low bits of just the
 //    rows that are too wide ("spill").
 //  * Codes are dealt to rows by the alias method: 16 equal buckets (more for more rows), each shared by
-//    at most two rows. The scalar decoder does not care, but three 16-entry tables then say everything
-//    about a code, and 16 entries are what one vector register looks up in one instruction.
+//    at most two rows. The scalar decoder does not care, but tables of 16 or 32 entries then say
+//    everything about a code, and those are what one instruction looks up in a vector register.
 //
 // docs/format.md specifies all of this. rans_table.cpp builds the tables; rans_encode.cpp and rans_decode.cpp
-// hold the plain forms of the two loops; rans_avx2.cpp and rans_avx512.cpp, rans_push_avx2.cpp and
-// rans_push_avx512.cpp (over rans_push.hpp) the same in vectors.
+// hold the plain forms of the two loops; rans_tiles.cpp (any processor), rans_avx2.cpp and rans_avx512.cpp,
+// rans_push_avx2.cpp and rans_push_avx512.cpp (over rans_push.hpp) the same in vectors.
 #pragma once
 
 #include <algorithm>
@@ -57,6 +57,14 @@ struct RansSlot {
   uint8_t spill_bits;  // offset bits in the spill stream
 };
 
+// The same for the loop of rans_tiles.cpp.
+struct RansEntry {
+  uint16_t masked_count;  // of the offset bits in the state: mask << count_bits | count
+  uint16_t position;
+  uint16_t factor;  // 2^(16 - count_bits - state_bits)
+  uint16_t start;
+};
+
 struct RansRow {
   uint64_t reciprocal;  // ceil(2^63 / count), for division by multiplication
   uint64_t limit;       // a state at or above this sheds a word before the row is pushed
@@ -72,16 +80,20 @@ struct RansTable {
   int verbatim_bits = 0;  // 0 to 8, of every value
   bool spills = false;
   std::vector<RansSlot> slots;     // 2^count_bits
+  std::vector<RansEntry> entries;  // likewise, unless rows spill or one row has every code
   std::vector<RansRow> rows;
   std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row
   const RangeTable* source;        // which must outlive this; its row_of() is what encoders look up
 
-  // Vector form, where `vectorizable`: what is known of a code, packed into 32 bits, low bits first.
-  //   wide:    row (4 bits), bias (12), count (12), state bits (4); the row tells the start
-  //   compact: state bits (4), start (8), bias (10), count (10); for 8-bit values and counts of 10 bits
-  // position = (bias + code mod bucket size) mod 2^count_bits.
-  bool vectorizable = false, compact = false;
-  uint32_t thresholds[16] = {}, first[16] = {}, second[16] = {}, starts[16] = {};
+  // Vector form, where `vectorizable`: the columns below, one entry for each half of a bucket, number
+  // 2 * bucket + (0 below the threshold, 1 from it on). So half = (code + delta[bucket]) / bucket size.
+  // position = code + bias, and scaled = count << (16 - count_bits - state_bits), all modulo 2^16.
+  bool vectorizable = false;
+  struct {
+    uint16_t delta[32] = {};  // of bucket b at b and at b + 16
+    uint16_t bias[32] = {}, count[32] = {}, scaled[32] = {}, state_bits[32] = {}, start[32] = {};
+    uint8_t threshold[16] = {}, second[16] = {};  // of each bucket; modulo 256; its own row is its first
+  } halves;
 
   // Whether vectors can encode with it, and what they need for that, which is made when first asked for.
   bool vector_encode = false;
@@ -150,6 +162,9 @@ class RansReader {
   uint32_t states_[kMaxLanes];
 };
 
+template <typename Value>
+size_t rans_rounds_tiles(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,
+                         const uint8_t*, Value*, size_t);
 template <typename Value>
 size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,
                         const uint8_t*, Value*, size_t);

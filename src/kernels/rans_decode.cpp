@@ -52,9 +52,13 @@ size_t rounds_portable(const RansTable& table, uint32_t* states, size_t lanes,
 template <typename Value>
 RansRounds<Value> choose_rounds(const RansTable& table, size_t lanes) {
 #if defined(__x86_64__)
-  if (table.vectorizable && simd() == Simd::avx512 && lanes >= 16) return rans_rounds_avx512<Value>;
-  if (table.vectorizable && simd() == Simd::avx2 && lanes >= 8) return rans_rounds_avx2<Value>;
+  if (table.vectorizable && lanes >= 16) {
+    if (simd() == Simd::avx512) return rans_rounds_avx512<Value>;
+    const bool in_bytes = table.count_bits >= 8 && table.count_bits <= 12;  // offsets, buckets
+    if (simd() == Simd::avx2 && in_bytes) return rans_rounds_avx2<Value>;
+  }
 #endif
+  if (!table.entries.empty() && lanes >= 8) return rans_rounds_tiles<Value>;
   return rounds_portable<Value>;
 }
 

@@ -100,25 +100,33 @@ RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
     slots[code] = {static_cast<uint16_t>(rows[r].count), static_cast<uint16_t>(position),
                    static_cast<uint16_t>(rows[r].start), rows[r].state_bits, rows[r].spill_bits};
   }
-  vectorizable = !spills && count_bits <= 12 && deal.threshold.size() == 16 && !alone;
-  compact = vectorizable && table.width <= 8 && count_bits <= 10;
+  if (!spills && !alone)
+    for (const RansSlot& slot : slots)
+      entries.push_back({static_cast<uint16_t>(((1u << slot.state_bits) - 1) << count_bits | slot.count),
+                         slot.position,
+                         static_cast<uint16_t>(1u << (16 - count_bits - slot.state_bits)), slot.start});
+  vectorizable = !spills && count_bits <= 15 && deal.threshold.size() == 16 && !alone;
   for (uint32_t b = 0; vectorizable && b < 16; ++b) {
-    const auto entry = [&](uint32_t r, uint32_t code, uint32_t within) {
-      const uint32_t bias = (slots[code].position - within) & (codes - 1);
-      if (compact)
-        return rows[r].state_bits | rows[r].start << 4 | bias << 12 | rows[r].count << 22;
-      return r | bias << 4 | rows[r].count << 16 | uint32_t{rows[r].state_bits} << 28;
-    };
     const uint32_t base = b * deal.bucket_size, threshold = deal.threshold[b];
-    thresholds[b] = threshold;
-    if (threshold) first[b] = entry(deal.first[b], base, 0);
-    if (threshold < deal.bucket_size)
-      second[b] = entry(deal.second[b], base + threshold, threshold);
-    if (b < rows.size()) starts[b] = rows[b].start;
+    halves.delta[b] = halves.delta[b + 16] =
+        static_cast<uint16_t>(base + deal.bucket_size - threshold);
+    const auto enter = [&](uint32_t half, uint32_t r, uint32_t code) {
+      const int room = 16 - count_bits;
+      halves.bias[half] = static_cast<uint16_t>(slots[code].position - code);
+      halves.count[half] = static_cast<uint16_t>(rows[r].count);
+      halves.scaled[half] = static_cast<uint16_t>(rows[r].count << (room - rows[r].state_bits));
+      halves.state_bits[half] = rows[r].state_bits;
+      halves.start[half] = static_cast<uint16_t>(rows[r].start);
+    };
+    if (threshold) enter(2 * b, deal.first[b], base);
+    // A bucket that its own row fills has that row as its second, too.
+    enter(2 * b + 1, deal.second[b], base + (threshold < deal.bucket_size ? threshold : 0));
+    halves.threshold[b] = static_cast<uint8_t>(threshold);
+    halves.second[b] = static_cast<uint8_t>(deal.second[b]);
   }
 
   // With fewer count bits a quotient could exceed what a float holds exactly.
-  vector_encode = vectorizable && count_bits >= 10;
+  vector_encode = vectorizable && count_bits >= 10 && count_bits <= 12;
 }
 
 }  // namespace fewbits

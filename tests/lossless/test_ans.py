@@ -51,7 +51,8 @@ def test_every_kernel_equals_the_plain_form(case):
 
 LONG = [2047, 4096, 16384, 32768 + 5, 65536, 131072 + 77, 262144 + 1, 600_000]
 KINDS = ["byte", "pair", "pair+8 verbatim", "pair+7 verbatim", "pair+3 verbatim", "12-bit counts",
-         "spill", "many rows", "few counts", "skewed"]  # fmt: skip
+         "15-bit counts", "spill", "many rows", "few counts", "hardly any counts",
+         "skewed"]  # fmt: skip
 
 
 def long_case(kind, n):
@@ -59,10 +60,13 @@ def long_case(kind, n):
     rng = np.random.default_rng(n)
     wide = kind.startswith("pair")
     verbatim_bits = int(kind[5]) if "verbatim" in kind else 0
-    spread = {"skewed": 0.3, "12-bit counts": 3}.get(kind, 12 << verbatim_bits if wide else 9)
+    spread = {"skewed": 0.3, "12-bit counts": 3, "15-bit counts": 1}.get(
+        kind, 12 << verbatim_bits if wide else 9
+    )
     values = np.abs(rng.laplace(0, spread, n)).astype(np.int64)
     values = np.minimum(values, 65535 if wide else 255).astype(np.uint16 if wide else np.uint8)
-    count_bits = {"12-bit counts": 12, "few counts": 8}.get(kind, 10)
+    named = {"12-bit counts": 12, "15-bit counts": 15, "few counts": 8, "hardly any counts": 5}
+    count_bits = named.get(kind, 10)
     table = find_table(
         histogram(values, 16 if wide else 8),
         rows={"many rows": 40, "spill": 3}.get(kind, 16),
@@ -125,6 +129,26 @@ def test_instruction_sets_agree_on_any_table_of_16_rows(
     well, out = kernel_decode(payloads.pop(), n, table, verbatim_bits, np.uint16)
     assert well
     assert (out == values).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [16384, 32768, 70_000])
+def test_instruction_sets_agree_on_damaged_payloads(n, kind):
+    values, table, verbatim_bits = long_case(kind, n)
+    payload = _kernels.rans_encode(values, table.kernel, verbatim_bits)
+    rng = np.random.default_rng(n)
+    for part in (40, payload.size):  # states, whose top halves may then be zero, and anywhere
+        for _ in range(10):
+            damaged = payload.copy()
+            at = rng.integers(1, part, 3)
+            damaged[at] = rng.choice([0, 0, 255, 1], 3)
+            damaged = damaged[: damaged.size - rng.choice([0, 0, 2, 64])]
+            answers = set()
+            for name in SIMD:
+                _kernels.set_simd(name)
+                well, out = kernel_decode(damaged, n, table, verbatim_bits, values.dtype)
+                answers.add((well, out.tobytes()))
+            assert len(answers) == 1
 
 
 def test_plain_form_agrees_with_a_block_of_many_lanes():
