@@ -339,9 +339,9 @@ class Arrangement(NamedTuple):
 
 def read_classes(bits: Bits, elements: int, block: int, version: int) -> Arrangement:
     """Read the classes of rows, and tell which elements each block holds."""
+    need(-(-elements // block) * 13 <= bits.left(), "more blocks than the header can hold")
     classes = bits.take(8) if version > 1 else 0
     if classes == 0:
-        need(-(-elements // block) <= len(bits.data), "more blocks than the header can hold")
         ends = range(0, elements, block)
         return Arrangement([range(at, min(at + block, elements)) for at in ends])
     row = bits.varint()

@@ -143,14 +143,13 @@ def test_what_does_not_compress_is_stored_as_it_is():
     assert header.frame_bytes == raw.nbytes + header.header_bytes
 
 
-def test_tensor_that_is_skewed_only_in_parts_is_coded_block_by_block():
+def test_tensor_that_is_skewed_only_in_parts_is_coded_part_by_part():
     rng = np.random.default_rng(2)
     block = 1 << 19
     parts = [rng.integers(0, 256, block), np.zeros(block), rng.laplace(0, 2, block), [3] * 9]
     array = np.concatenate(parts).astype(np.int64).astype(np.uint8)
     frame = assert_round_trip(array)
-    modes = PackedTensor.of(frame).header.modes
-    assert modes.tolist() == [Mode.CONSTANT, Mode.BY_CLASS, Mode.BY_CLASS, Mode.RAW]
+    assert len(frame) < 1.45 * block  # noise as it is, zeros for nothing, 3.4 bits for Laplace's
 
 
 def test_packed_nibbles_are_found_in_bytes():

@@ -187,10 +187,10 @@ def test_frames_with_a_spill_section(search: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", ["int8", "bfloat16", "float32", "float8_e4m3fn", "int4"])
-@pytest.mark.parametrize("shape", [(100, 400), (40_000,), (39_999,)])
+@pytest.mark.parametrize("shape", [(100, 400), (80_000,)])
 def test_frames_with_classes(name: str, shape: tuple[int, ...]) -> None:
     array = make(name, "laplace", prod(shape)).reshape(shape)
-    scales = np.repeat(np.array([1, 0.1, 0.7, 0.1], np.float32), 10_000)[: array.size]
+    scales = np.repeat(np.array([1, 0.1, 0.7, 0.1] * 2, np.float32), 10_000)[: array.size]
     array = (array.astype(np.float32) * scales.reshape(shape)).astype(array.dtype)
     plan = chosen(array)
     assert plan.classes is not None or name == "int4"

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fewbits import _kernels
 from fewbits.errors import CorruptError
 from fewbits.lossless import tables_v1
-from fewbits.lossless.plan import MAX_BLOCK_BYTES, Coder, Plan, Plane, RowClasses
+from fewbits.lossless.plan import MAX_BLOCK_BYTES, MAX_CLASSES, Coder, Plan, Plane, RowClasses
 from fewbits.lossless.table import RangeTable
 from fewbits.values.types import Remap, dtype_named, storage_bytes
 
@@ -30,7 +30,6 @@ _PLANE = struct.Struct("<BBBBB")
 # Bytes of the index for a block of one plane: mode, length, checksum.
 _LEAST_INDEX_BYTES = 13
 MAX_DIMENSIONS = 64
-MAX_CLASSES = 64
 # Payloads start at multiples of this, from the start of the frame.
 ALIGNMENT = 64
 

@@ -6,6 +6,7 @@
 // starts a block, so that a block whose planes suit only some classes can have them to itself.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -35,23 +36,37 @@ class Arrangement {
   // Where each class ends in stored order, in elements; one entry for all where there are no classes.
   const std::vector<size_t>& class_ends() const { return class_ends_; }
 
+  struct Run {
+    size_t original, count;
+  };
+
+  // Where the element lies in the tensor that is stored at `start`, and how many follow it there as they do
+  // here, up to `most`.
+  Run run_at(size_t start, size_t most) const {
+    if (!in_classes()) return {start, most};
+    // Only the tensor's last row can be short; from there on to its class's end nothing follows, and in the
+    // classes behind it everything stands as much earlier.
+    const size_t place = start + (start >= short_row_end_ ? missing_ : 0);
+    const size_t row = place / row_elements_, within = place % row_elements_;
+    const size_t from = size_t{order_[row]} * row_elements_ + within;
+    return {from, std::min({row_elements_ - within, elements_ - from, most})};
+  }
+
   // Calls visit(stored, original, count) for the runs of elements that make up stored order
   // start .. start + count - 1.
   template <typename Visit>
   void each_run(size_t start, size_t count, const Visit& visit) const {
-    if (!in_classes()) return visit(start, start, count);
-    // Only the tensor's last row can be short; from there on to its class's end nothing follows, and in the
-    // classes behind it everything stands as much earlier.
     for (const size_t end = start + count; start < end;) {
-      const size_t shift = start >= short_row_end_ ? missing_ : 0;
-      const size_t row = (start + shift) / row_elements_, within = (start + shift) % row_elements_;
-      const size_t from = size_t{order_[row]} * row_elements_ + within;
-      size_t run = row_elements_ - within;
-      if (from + run > elements_) run = elements_ - from;
-      if (run > end - start) run = end - start;
-      visit(start, from, run);
-      start += run;
+      const Run run = run_at(start, end - start);
+      visit(start, run.original, run.count);
+      start += run.count;
     }
+  }
+
+  // Whether the block is made of whole rows of so many elements each.
+  bool has_rows_of(size_t unit, Block block) const {
+    return in_classes() && missing_ == 0 && row_elements_ % unit == 0 &&
+           block.start % row_elements_ == 0;
   }
 
   // The blocks that hold elements first .. last - 1 of the tensor, as ranges in ascending order.

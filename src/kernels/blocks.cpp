@@ -247,24 +247,30 @@ class PlaneJoiner {
   PlaneReader<uint16_t> pairs_;
 };
 
+// Where the next elements of a block go, and how many of them.
+template <typename T>
+struct Room {
+  T* elements;
+  size_t count;
+};
+
 // Decodes a block chunk by chunk: planes joined, remap undone and checksum taken while the chunk is in the
-// first-level cache. `room(at)` says where a chunk goes, and `done(at, count)` is told when it is there; rooms
-// that do not follow on each other must have kept the last kStripe bytes before them.
-template <typename T, typename Room, typename Done>
+// first-level cache. `room(at)` says where a chunk goes, at most kChunkBytes and all but the last whole rounds of
+// the checksum, and `done(at, count)` is told when it is there; rooms that do not follow on each other must have
+// kept the last kStripe bytes before them, if the last one is shorter than that.
+template <typename T, typename NextRoom, typename Done>
 bool read_block(const Plan& plan, const Arrangement& arrangement, Arrangement::Block block,
                 const uint8_t* data, const uint8_t* modes, const uint32_t* lengths,
-                const uint64_t* checksum, const Room& room, const Done& done) {
+                const uint64_t* checksum, const NextRoom& room, const Done& done) {
   const size_t n = block.count;
   std::deque<PlaneJoiner<T>> planes;
   for (size_t p = 0; p < plan.planes.size(); data += lengths[p], ++p)
     if (!planes.emplace_back(plan.planes[p], arrangement, block, modes[p]).open(data, lengths[p], n))
       return false;
   const PlaneLoops<T> loops = plane_loops<T>();
-  Xxh3 hash(reinterpret_cast<const uint8_t*>(room(0)), n * sizeof(T));
-  constexpr size_t chunk = kChunkBytes / sizeof(T);
-  for (size_t at = 0; at < n; at += chunk) {
-    const size_t count = std::min(chunk, n - at);
-    T* const elements = room(at);
+  Xxh3 hash(nullptr, n * sizeof(T));
+  for (size_t at = 0; at < n;) {
+    const auto [elements, count] = room(at);
     for (auto& plane : planes)
       if (!plane.join(elements, count, &plane == &planes.front())) return false;
     loops.remap_inverse(plan.remap, elements, count);
@@ -273,28 +279,46 @@ bool read_block(const Plan& plan, const Arrangement& arrangement, Arrangement::B
       hash.eat((at + count) * sizeof(T));
     }
     done(at, count);
+    at += count;
   }
   return std::all_of(planes.begin(), planes.end(), [](auto& p) { return p.finished(); }) &&
          (!checksum || hash.finish() == *checksum);
 }
 
-// Decodes a block to where its elements belong: straight there where they lie together, else by way of one
-// chunk of scratch.
+// Rows that are worth decoding by themselves are at least so long.
+constexpr size_t kLongRowBytes = 4096;
+
+// Decodes a block to where its elements belong: straight there where they lie together, or in long rows, else
+// by way of one chunk of scratch.
 template <typename T>
 bool place_block(const Plan& plan, const Arrangement& arrangement, Arrangement::Block block,
                  const uint8_t* data, const uint8_t* modes, const uint32_t* lengths,
                  const uint64_t* checksum, const Window& window) {
-  if (!arrangement.in_classes() && window.first <= block.start &&
-      block.start + block.count <= window.last) {
-    T* const to = reinterpret_cast<T*>(window.to) + (block.start - window.first);
-    return read_block<T>(plan, arrangement, block, data, modes, lengths, checksum,
-                         [&](size_t at) { return to + at; }, [](size_t, size_t) {});
-  }
   constexpr size_t chunk = kChunkBytes / sizeof(T), kept = kStripe / sizeof(T);
+  const auto read = [&](const auto& room, const auto& done) {
+    return read_block<T>(plan, arrangement, block, data, modes, lengths, checksum, room, done);
+  };
+  const auto nothing = [](size_t, size_t) {};
+  const auto place_of = [&](size_t element) {
+    return reinterpret_cast<T*>(window.to) + (element - window.first);
+  };
+  const bool all_wanted = window.first == 0 && window.last == arrangement.elements();
+  if (!arrangement.in_classes() && window.first <= block.start &&
+      block.start + block.count <= window.last)
+    return read(
+        [&](size_t at) { return Room<T>{place_of(block.start + at), std::min(chunk, block.count - at)}; },
+        nothing);
+  if (all_wanted && arrangement.has_rows_of(kLongRowBytes / sizeof(T), block))
+    return read(
+        [&](size_t at) {
+          const auto run = arrangement.run_at(block.start + at, std::min(chunk, block.count - at));
+          return Room<T>{place_of(run.original), run.count};
+        },
+        nothing);
   alignas(64) T scratch[kept + chunk];
   const auto room = [&](size_t at) {
     if (at) std::copy_n(scratch + chunk, kept, scratch);  // the end of the chunk before
-    return scratch + kept;
+    return Room<T>{scratch + kept, std::min(chunk, block.count - at)};
   };
   const auto place = [&](size_t at, size_t count) {
     arrangement.each_run(block.start + at, count, [&](size_t stored, size_t original, size_t run) {
@@ -306,7 +330,7 @@ bool place_block(const Plan& plan, const Arrangement& arrangement, Arrangement::
                     (last - first) * sizeof(T));
     });
   };
-  return read_block<T>(plan, arrangement, block, data, modes, lengths, checksum, room, place);
+  return read(room, place);
 }
 
 }  // namespace

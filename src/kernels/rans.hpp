@@ -42,10 +42,10 @@ inline constexpr uint8_t kLoaded = 0x80;
 // How many values of this width the 16 low bits of a lane's last state hold.
 inline size_t values_a_lane(int width) { return 16 / static_cast<size_t>(width); }
 
-// How many lanes pay: each costs about two bytes, so one for every 2048 values and every 512 bytes of
+// How many lanes pay: each costs about two bytes, so one for every 1024 values and every 512 bytes of
 // words; a power of two, at most 256. The payload tells the decoder.
 inline size_t rans_lanes(size_t values, size_t word_bytes) {
-  return std::clamp<size_t>(std::bit_floor(std::min(values / 2048, word_bytes / 512)), 1, kMaxLanes);
+  return std::clamp<size_t>(std::bit_floor(std::min(values / 1024, word_bytes / 512)), 1, kMaxLanes);
 }
 
 // What a code (the low count_bits of a state) stands for.
@@ -75,15 +75,52 @@ struct RansRow {
   uint8_t spill_bits;
 };
 
+// A thing that is made when first asked for.
+template <typename T>
+class Lazy {
+ public:
+  template <typename Make>
+  const T& get(const Make& make) const {
+    std::call_once(made_, [&] { value_.emplace(make()); });
+    return *value_;
+  }
+
+ private:
+  mutable std::once_flag made_;
+  mutable std::optional<T> value_;
+};
+
 struct RansTable {
   int count_bits = 0;
   int verbatim_bits = 0;  // 0 to 8, of every value
   bool spills = false;
-  std::vector<RansSlot> slots;     // 2^count_bits
-  std::vector<RansEntry> entries;  // likewise, unless rows spill or one row has every code
+  bool alone = false;  // one row has every code
   std::vector<RansRow> rows;
-  std::vector<uint16_t> code_of;   // codes of each row in ascending order, row after row
-  const RangeTable* source;        // which must outlive this; its row_of() is what encoders look up
+  const RangeTable* source;  // which must outlive this; its row_of() is what encoders look up
+
+  // Codes as they were dealt: bucket b is the codes from b << bucket_bits on; those below the threshold are
+  // piece 2 * b, the others 2 * b + 1.
+  struct Piece {
+    uint32_t code, row, position;  // the first code, and its position among those of its row
+  };
+  int bucket_bits = 0;
+  std::vector<uint32_t> thresholds;
+  std::vector<Piece> pieces;
+
+  RansSlot slot_of(uint32_t code) const {
+    const uint32_t bucket = code >> bucket_bits, within = code & ((1u << bucket_bits) - 1);
+    const Piece& piece = pieces[2 * bucket + (within >= thresholds[bucket])];
+    const RansRow& row = rows[piece.row];
+    return {static_cast<uint16_t>(row.count),
+            static_cast<uint16_t>(piece.position + (code - piece.code)),
+            static_cast<uint16_t>(row.start), row.state_bits, row.spill_bits};
+  }
+
+  // By code, 2^count_bits of them; large, and not all coders need them.
+  const std::vector<RansSlot>& slots() const;
+  const std::vector<RansEntry>& entries() const;  // not where rows spill or one row has every code
+  // Codes of each row in ascending order, row after row.
+  const std::vector<uint16_t>& code_of() const;
 
   // Vector form, where `vectorizable`: the columns below, one entry for each half of a bucket, number
   // 2 * bucket + (0 below the threshold, 1 from it on). So half = (code + delta[bucket]) / bucket size.
@@ -98,16 +135,19 @@ struct RansTable {
   // Whether vectors can encode with it, and what they need for that, which is made when first asked for.
   bool vector_encode = false;
   const PushColumns& push_columns() const {
-    std::call_once(push_columns_made_, [this] { push_columns_.emplace(*this); });
-    return *push_columns_;
+    return push_columns_.get([this] { return PushColumns(*this); });
   }
 
   // Throws std::invalid_argument if the table cannot be coded this way.
   RansTable(const RangeTable& table, int verbatim_bits);
 
  private:
-  mutable std::once_flag push_columns_made_;
-  mutable std::optional<PushColumns> push_columns_;
+  void lay_out_vectors();
+
+  Lazy<std::vector<RansSlot>> slots_;
+  Lazy<std::vector<RansEntry>> entries_;
+  Lazy<std::vector<uint16_t>> code_of_;
+  Lazy<PushColumns> push_columns_;
 };
 
 // Values up to `end` (exclusive, counted from the payload's first) go by this table. Runs of one payload share

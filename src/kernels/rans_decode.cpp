@@ -15,7 +15,7 @@ template <typename Value>
 size_t rounds_portable(const RansTable& table, uint32_t* states, size_t lanes,
                        const uint8_t*& words, const uint8_t* words_end, const uint8_t* verbatim,
                        Value* out, size_t n) {
-  const RansSlot* const slots = table.slots.data();
+  const RansSlot* const slots = table.slots().data();
   const uint32_t mask = (1u << table.count_bits) - 1;
   const int shift = table.count_bits, verbatim_bits = table.verbatim_bits;
   const uint32_t verbatim_mask = (1u << verbatim_bits) - 1;
@@ -58,7 +58,7 @@ RansRounds<Value> choose_rounds(const RansTable& table, size_t lanes) {
     if (simd() == Simd::avx2 && in_bytes) return rans_rounds_avx2<Value>;
   }
 #endif
-  if (!table.entries.empty() && lanes >= 8) return rans_rounds_tiles<Value>;
+  if (!table.spills && !table.alone && lanes >= 8) return rans_rounds_tiles<Value>;
   return rounds_portable<Value>;
 }
 
@@ -132,7 +132,7 @@ bool RansReader<Value>::read_plain(const RansTable& table, Value* out, size_t co
   verbatim.skip(done_ * bits);
   for (size_t i = 0; i < count; ++i) {
     uint32_t& state = states_[(done_ + i) & (lanes_ - 1)];
-    const RansSlot slot = table.slots[state & mask];
+    const RansSlot slot = table.slot_of(state & mask);
     uint32_t x = slot.count * (state >> table.count_bits) + slot.position;
     uint32_t offset = x & ((1u << slot.state_bits) - 1);
     x >>= slot.state_bits;

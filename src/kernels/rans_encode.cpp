@@ -28,7 +28,7 @@ template <typename Value>
 bool push_plain(const RansTable& table, const Value* values, size_t first, size_t last, Pushed& to) {
   const uint16_t* const row_of = table.source->row_of().data();
   const RansRow* const rows = table.rows.data();
-  const uint16_t* const code_of = table.code_of.data();
+  const uint16_t* const code_of = table.code_of().data();
   const int count_bits = table.count_bits, verbatim_bits = table.verbatim_bits;
   const size_t lane_mask = to.lanes - 1;
   uint16_t* words = to.words;

@@ -43,7 +43,7 @@ PushColumns::PushColumns(const RansTable& table) {
   std::fill_n(piece_shift, 32, 0);
   size_t piece = 0;
   for (size_t index = 0; index < size_t{1} << table.count_bits; ++index) {
-    const auto shift = static_cast<uint16_t>(table.code_of[index] - index);
+    const auto shift = static_cast<uint16_t>(table.code_of()[index] - index);
     if (index == 0 || shift != piece_shift[piece]) {
       if (index) piece_before[++piece] = static_cast<uint16_t>(index - 1);
       piece_shift[piece] = shift;

@@ -212,7 +212,7 @@ bool rans_push_avx2(const RansTable& table, const PushColumns& columns, const Va
   Splitter splitter(columns, table.verbatim_bits);
   Pusher pusher(columns, table.count_bits, words);
   const auto bits = static_cast<size_t>(table.verbatim_bits);
-  const uint16_t* const code_of = table.code_of.data();
+  const uint16_t* const code_of = table.code_of().data();
   alignas(32) uint32_t symbols[kMaxLanes], indices[kMaxLanes], held[kMaxLanes];
   std::copy_n(states, lanes, held);
   for (size_t at = n; at > 0;) {

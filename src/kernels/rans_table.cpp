@@ -72,7 +72,7 @@ RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
   *owner += total - sum;  // a table as the paper writes it leaves one code; its last row takes it
   // A row that owns every code leaves its states as they are, whatever the code size; its count must
   // still fit the 16 bits of a slot.
-  const bool alone = *owner == total;
+  alone = *owner == total;
   if (alone && count_bits == 16) {
     count_bits = 15;
     *owner /= 2;
@@ -87,46 +87,78 @@ RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
                     table.starts[r], r ? rows[r - 1].first_code + counts[r - 1] : 0, widths.state,
                     widths.spill});
   }
-  const uint32_t codes = 1u << count_bits;
-  slots.resize(codes);
-  code_of.resize(codes);
-  std::vector<uint32_t> seen(counts.size(), 0);
-  for (uint32_t code = 0; code < codes; ++code) {
-    const uint32_t bucket = code / deal.bucket_size;
-    const bool lower = code % deal.bucket_size < deal.threshold[bucket];
-    const uint32_t r = lower ? deal.first[bucket] : deal.second[bucket];
-    const uint32_t position = seen[r]++;
-    code_of[rows[r].first_code + position] = static_cast<uint16_t>(code);
-    slots[code] = {static_cast<uint16_t>(rows[r].count), static_cast<uint16_t>(position),
-                   static_cast<uint16_t>(rows[r].start), rows[r].state_bits, rows[r].spill_bits};
+  bucket_bits = std::countr_zero(deal.bucket_size);
+  thresholds = deal.threshold;
+  std::vector<uint32_t> dealt(deal.threshold.size(), 0);  // so many codes of each row so far
+  for (uint32_t b = 0; b < thresholds.size(); ++b) {
+    const uint32_t base = b << bucket_bits, upper = deal.bucket_size - thresholds[b];
+    pieces.push_back({base, deal.first[b], dealt[deal.first[b]]});
+    dealt[deal.first[b]] += thresholds[b];
+    pieces.push_back({base + thresholds[b], deal.second[b], dealt[deal.second[b]]});
+    dealt[deal.second[b]] += upper;
   }
-  if (!spills && !alone)
-    for (const RansSlot& slot : slots)
-      entries.push_back({static_cast<uint16_t>(((1u << slot.state_bits) - 1) << count_bits | slot.count),
-                         slot.position,
-                         static_cast<uint16_t>(1u << (16 - count_bits - slot.state_bits)), slot.start});
-  vectorizable = !spills && count_bits <= 15 && deal.threshold.size() == 16 && !alone;
-  for (uint32_t b = 0; vectorizable && b < 16; ++b) {
-    const uint32_t base = b * deal.bucket_size, threshold = deal.threshold[b];
-    halves.delta[b] = halves.delta[b + 16] =
-        static_cast<uint16_t>(base + deal.bucket_size - threshold);
-    const auto enter = [&](uint32_t half, uint32_t r, uint32_t code) {
-      const int room = 16 - count_bits;
-      halves.bias[half] = static_cast<uint16_t>(slots[code].position - code);
-      halves.count[half] = static_cast<uint16_t>(rows[r].count);
-      halves.scaled[half] = static_cast<uint16_t>(rows[r].count << (room - rows[r].state_bits));
-      halves.state_bits[half] = rows[r].state_bits;
-      halves.start[half] = static_cast<uint16_t>(rows[r].start);
-    };
-    if (threshold) enter(2 * b, deal.first[b], base);
-    // A bucket that its own row fills has that row as its second, too.
-    enter(2 * b + 1, deal.second[b], base + (threshold < deal.bucket_size ? threshold : 0));
-    halves.threshold[b] = static_cast<uint8_t>(threshold);
-    halves.second[b] = static_cast<uint8_t>(deal.second[b]);
-  }
-
+  vectorizable = !spills && count_bits <= 15 && thresholds.size() == 16 && !alone;
   // With fewer count bits a quotient could exceed what a float holds exactly.
   vector_encode = vectorizable && count_bits >= 10 && count_bits <= 12;
+  if (vectorizable) lay_out_vectors();
+}
+
+void RansTable::lay_out_vectors() {
+  const uint32_t size = 1u << bucket_bits;
+  for (uint32_t b = 0; b < 16; ++b) {
+    halves.delta[b] = halves.delta[b + 16] =
+        static_cast<uint16_t>((b << bucket_bits) + size - thresholds[b]);
+    const auto enter = [&](uint32_t half, const Piece& piece) {
+      const RansRow& row = rows[piece.row];
+      const int room = 16 - count_bits;
+      halves.bias[half] = static_cast<uint16_t>(piece.position - piece.code);
+      halves.count[half] = static_cast<uint16_t>(row.count);
+      halves.scaled[half] = static_cast<uint16_t>(row.count << (room - row.state_bits));
+      halves.state_bits[half] = row.state_bits;
+      halves.start[half] = static_cast<uint16_t>(row.start);
+    };
+    const bool whole = thresholds[b] == size;  // then its own row is its second, too
+    if (thresholds[b]) enter(2 * b, pieces[2 * b]);
+    enter(2 * b + 1, pieces[2 * b + !whole]);
+    halves.threshold[b] = static_cast<uint8_t>(thresholds[b]);
+    halves.second[b] = static_cast<uint8_t>(pieces[2 * b + 1].row);
+  }
+}
+
+const std::vector<RansSlot>& RansTable::slots() const {
+  return slots_.get([this] {
+    std::vector<RansSlot> slots(size_t{1} << count_bits);
+    for (uint32_t code = 0; code < slots.size(); ++code) slots[code] = slot_of(code);
+    return slots;
+  });
+}
+
+const std::vector<RansEntry>& RansTable::entries() const {
+  return entries_.get([this] {
+    std::vector<RansEntry> entries(size_t{1} << count_bits);
+    for (uint32_t code = 0; code < entries.size(); ++code) {
+      const RansSlot slot = slot_of(code);
+      entries[code] = {
+          static_cast<uint16_t>(((1u << slot.state_bits) - 1) << count_bits | slot.count),
+          slot.position, static_cast<uint16_t>(1u << (16 - count_bits - slot.state_bits)),
+          slot.start};
+    }
+    return entries;
+  });
+}
+
+const std::vector<uint16_t>& RansTable::code_of() const {
+  return code_of_.get([this] {
+    std::vector<uint16_t> codes(size_t{1} << count_bits);
+    for (uint32_t p = 0; p < pieces.size(); ++p) {
+      const Piece& piece = pieces[p];
+      const uint32_t end = p + 1 < pieces.size() ? pieces[p + 1].code : 1u << count_bits;
+      for (uint32_t code = piece.code; code < end; ++code)
+        codes[rows[piece.row].first_code + piece.position + (code - piece.code)] =
+            static_cast<uint16_t>(code);
+    }
+    return codes;
+  });
 }
 
 }  // namespace fewbits

@@ -165,7 +165,7 @@ size_t rans_rounds_tiles(const RansTable& table, uint32_t* states, size_t lanes,
     all.high[lane] = static_cast<uint16_t>(states[lane] >> 16);
     all.low[lane] = static_cast<uint16_t>(states[lane]);
   }
-  const RansEntry* const entries = table.entries.data();
+  const RansEntry* const entries = table.entries().data();
   const int m = table.count_bits, verbatim_bits = table.verbatim_bits;
   const bool offsets = std::any_of(table.rows.begin(), table.rows.end(),
                                    [](const RansRow& row) { return row.state_bits > 0; });

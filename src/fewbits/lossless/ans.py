@@ -26,7 +26,7 @@ from fewbits.lossless.table import RangeTable
 LOW = 1 << 16  # states live in [2**16, 2**32)
 LOADED = 0x80  # of a payload's first byte: lanes started with values
 MAX_LANES = 256
-VALUES_A_LANE, WORD_BYTES_A_LANE = 2048, 512
+VALUES_A_LANE, WORD_BYTES_A_LANE = 1024, 512
 
 
 def lanes(values: int, word_bytes: int) -> int:

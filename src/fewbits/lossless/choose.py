@@ -13,7 +13,15 @@ from numpy.typing import NDArray
 
 from fewbits.lossless.classes import find_classes
 from fewbits.lossless.histogram import Histogram, entropy
-from fewbits.lossless.plan import Coder, Plan, Plane, RowClasses, one_bin
+from fewbits.lossless.plan import (
+    MAX_BLOCK_BYTES,
+    MAX_CLASSES,
+    Coder,
+    Plan,
+    Plane,
+    RowClasses,
+    one_bin,
+)
 from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
 from fewbits.values.remaps import nibble_histogram, remapped_histogram
@@ -30,16 +38,19 @@ SMALL = ((1024, 4), (4096, 8))
 # So many rows are what the vector kernels take; with more allowed, both are tried.
 VECTOR_ROWS = 16
 # Of 16-bit offsets, so many low bits are nearly noise in trained floats.
-VERBATIM_BITS = (7, 6, 8)
+VERBATIM_BITS = (6, 7, 8)
+# From this share of one value on, 8-bit values may want finer counts.
+MOSTLY_ONE = 0.5
 # Cuts are compared on so many elements, in pieces from all over the tensor. Those of more than a
 # byte go by the entropy of so many top bits; one must be so much better than the first, in bits.
 SAMPLE_ELEMENTS, SAMPLE_PIECES = 1 << 18, 64
 SAMPLE_BITS, LEAST_GAIN = 9, 0.02
 # From this share of one value on, a verbatim low byte may cost more size than it saves time.
 MANY_EQUAL = 0.05
-# Elements in a block, by their bytes. Of one or two bytes, as many as are worth 256 lanes; of more,
-# most bits are stored as they are, and smaller blocks catch rows that came from a shorter type.
-BLOCK_ELEMENTS = {1: 1 << 19, 2: 1 << 19, 4: 1 << 17, 8: 1 << 16}
+# Elements in a block, by their bytes: as large as blocks may be, so that 256 lanes cost little.
+BLOCK_ELEMENTS = {size: MAX_BLOCK_BYTES // size for size in (1, 2, 4, 8)}
+# Most rows of a table and most classes, by effort.
+EFFORTS = {"fast": (VECTOR_ROWS, 8), "small": (64, 16)}
 # The arithmetic coder works value by value; its streams are blocks of this many elements.
 ARITHMETIC_STREAM = 1 << 16
 
@@ -48,29 +59,47 @@ ARITHMETIC_STREAM = 1 << 16
 class Lossless:
     """Settings of the lossless codec.
 
-    ``coder``: interleaved ``rans``, or the paper's ``arithmetic`` coder, one stream a block.
-    ``rows``: at most so many rows a table. 16 is what a vector register, and the paper's engine,
-    holds; more are used where they pay, and decode on the portable path. ``count_bits``: counts
-    out of ``2**count_bits`` (8 to 16; with the arithmetic coder to 14); None tries several.
-    ``search``: ``optimal``, or ``paper`` for Listing 1 of the paper.
+    ``effort``: ``fast``, or ``small`` to try all that may save a little: more rows, more classes,
+    more shapes of tables. ``coder``: interleaved ``rans``, or the paper's ``arithmetic`` coder, one
+    stream a block. ``rows``: at most so many rows a table. 16 is what a vector register, and the
+    paper's engine, holds, and the default of ``fast``; more are used where they pay, and decode
+    more slowly. ``classes``: with rANS, at most so many classes of rows, each with a table of its
+    own. ``count_bits``: counts out of ``2**count_bits`` (8 to 16; with the arithmetic coder to 14);
+    None tries several. ``search``: ``optimal``, or ``paper`` for Listing 1 of the paper.
     """
 
+    effort: Literal["fast", "small"] = "fast"
     coder: Literal["rans", "arithmetic"] = "rans"
-    rows: int = 16
-    classes: int = 8
+    rows: int | None = None
+    classes: int | None = None
     count_bits: int | None = None
     search: Literal["optimal", "paper"] = "optimal"
 
     def __post_init__(self) -> None:
-        if self.coder not in ("rans", "arithmetic"):
-            raise ValueError(f"unknown coder {self.coder!r}: rans or arithmetic")
-        if self.search not in ("optimal", "paper"):
-            raise ValueError(f"unknown search {self.search!r}: optimal or paper")
+        for name, value, choices in (
+            ("effort", self.effort, tuple(EFFORTS)),
+            ("coder", self.coder, ("rans", "arithmetic")),
+            ("search", self.search, ("optimal", "paper")),
+        ):
+            if value not in choices:
+                raise ValueError(f"unknown {name} {value!r}: {' or '.join(choices)}")
         most = 16 if self.coder == "rans" else 14
         if self.count_bits is not None and not 8 <= self.count_bits <= most:
             raise ValueError(f"{self.count_bits} count bits with {self.coder}: 8 to {most}")
-        if not 1 <= self.rows <= 1 << (self.count_bits or 10):
+        if not 1 <= self.most_rows <= 1 << (self.count_bits or 10):
             raise ValueError(f"{self.rows} rows: 1 to {1 << (self.count_bits or 10)}")
+        if not 1 <= self.most_classes <= MAX_CLASSES:
+            raise ValueError(f"{self.classes} classes: 1 to {MAX_CLASSES}")
+
+    @property
+    def most_rows(self) -> int:
+        """At most so many rows a table."""
+        return EFFORTS[self.effort][0] if self.rows is None else self.rows
+
+    @property
+    def most_classes(self) -> int:
+        """At most so many classes of rows."""
+        return EFFORTS[self.effort][1] if self.classes is None else self.classes
 
 
 @dataclass(frozen=True)
@@ -90,8 +119,15 @@ def choose(
     ``shape`` is that of the tensor: its rows may have tables of their own.
     """
     plan = _best_cut(_cuts(layout, settings), data, settings)
-    if settings.classes > 1 and settings.coder == "rans":
-        plan = replace(plan, classes=find_classes(plan, data, shape, settings.classes))
+    if settings.most_classes > 1 and settings.coder == "rans":
+        # Rows are told apart by scale, which shows best where signs are out of the way.
+        folded = (
+            plan if plan.planes[0].bytes_ == NIBBLES else replace(plan, remap=layout.remaps[-1])
+        )
+        classes = find_classes(folded, data, shape, settings.most_classes)
+        if classes and classes.row_elements <= plan.block_elements:
+            whole = plan.block_elements - plan.block_elements % classes.row_elements
+            plan = replace(plan, classes=classes, block_elements=whole)  # rows are not cut
     return _price(plan, _Tensor(data), settings)
 
 
@@ -231,20 +267,16 @@ def _best_coding(
     ``verbatim_bits`` leaves only the shapes with so many.
     """
     best, best_bits = plane, float("inf")
-    most = min([settings.rows, *(most for values, most in SMALL if histogram.sum() < values)])
-    unhindered: set[int] = set()  # verbatim bits with which rows are about as long as they want
+    most = min([settings.most_rows, *(n for values, n in SMALL if histogram.sum() < values)])
     for shape in _shapes(plane, histogram, settings):
         if verbatim_bits is not None and shape.verbatim_bits != verbatim_bits:
             continue
-        far = shape.verbatim_bits > best.verbatim_bits + 1 > 1  # and the step between did not pay
-        if not shape.slow and (shape.verbatim_bits in unhindered or far):
+        if shape.spare and best.tables:
             continue
         for rows in sorted({min(most, VECTOR_ROWS), most}):
             table = _table(plane, histogram, settings, shape, rows)
             if table is None:
                 continue  # so few rows of this length cannot hold the values
-            if table.offset_lengths.count(shape.longest) < 2:
-                unhindered.add(shape.verbatim_bits)
             bits = _coded_bits(table, histogram, shape.verbatim_bits)
             if bits < best_bits * (1 - MIN_SAVING_OF_SLOW * shape.slow):
                 coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
@@ -285,19 +317,23 @@ def _coded_bits(table: RangeTable, histogram: Histogram, verbatim_bits: int) -> 
 
 @dataclass(frozen=True)
 class _Shape:
-    """What bounds a table: count bits, longest offset, verbatim bits, and if it decodes slowly."""
+    """What bounds a table: count bits, longest offset, verbatim bits, and if it decodes slowly.
+
+    A ``spare`` one is tried only where no other gave a table.
+    """
 
     count_bits: int
     longest: int
     verbatim_bits: int = 0
     slow: bool = False
+    spare: bool = False
 
 
 def _shapes(plane: Plane, histogram: Histogram, settings: Lossless) -> Iterator[_Shape]:
-    """Shapes to try, those that decode fast first, and of those the finer counts first.
+    """Shapes to try, those that decode fast first.
 
-    With rANS, offset bits ride in the state where count bits and they make at most 16; 12 count
-    bits at most, and no spilling, is what the vector kernels take.
+    With rANS, offset bits ride in the state where count bits and they make at most 16; 10 to 12
+    count bits, and no spilling, is what the vector kernels take.
     """
     longest = 15 if plane.width == 16 else 7
     asked = settings.count_bits
@@ -305,16 +341,22 @@ def _shapes(plane: Plane, histogram: Histogram, settings: Lossless) -> Iterator[
         for count_bits in (asked,) if asked else (10, 14):
             yield _Shape(count_bits, longest)
         return
-    choices = (asked,) if asked else (12, 10)
-    small = histogram.sum() < SMALL[-1][0]
-    several = VERBATIM_BITS[-1:] if small else VERBATIM_BITS
-    for verbatim_bits in several if plane.width == 16 else (0,):
-        for count_bits in choices:
-            reach = min(longest, verbatim_bits + 16 - count_bits)
-            yield _Shape(count_bits, reach, verbatim_bits, count_bits > 12)
-    if plane.width == 16 and not _low_byte_is_noise(histogram):
-        yield _Shape(asked or 12, longest, slow=True)
-    elif plane.width < 16 and (asked or small):
+    thorough = settings.effort == "small"
+    if plane.width == 16:
+        for verbatim_bits in VERBATIM_BITS:
+            for count_bits in (asked,) if asked else (10, 12):
+                spare = not thorough and (verbatim_bits, count_bits) != (VERBATIM_BITS[0], 10)
+                reach = min(longest, verbatim_bits + 16 - count_bits)
+                yield _Shape(count_bits, reach, verbatim_bits, count_bits > 12, spare)
+        if not _low_byte_is_noise(histogram):
+            yield _Shape(asked or 12, longest, slow=True)
+        return
+    total, small = histogram.sum(), histogram.sum() < SMALL[-1][0]
+    # Where one value has most of the counts, those of the others are small: finer ones pay.
+    both = thorough or small or histogram.max() > MOSTLY_ONE * total
+    for count_bits in (asked,) if asked else (10, 12) if both else (10,):
+        yield _Shape(count_bits, min(longest, 16 - count_bits), 0, count_bits > 12)
+    if asked or small:
         yield _Shape(asked or 15, longest, slow=True)
 
 

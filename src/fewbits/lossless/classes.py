@@ -21,8 +21,8 @@ from fewbits.lossless.plan import Plan, RowClasses
 BINS = 32
 # Rows of fewer elements than this are taken several at a time; longer ones than that in pieces.
 LEAST_ROW, MOST_ROW = 128, 8192
-# Elements of a row where the shape says nothing of rows.
-FLAT_ROW = 1024
+# Bytes of a row where the shape tells of none; rows as long are decoded straight to their place.
+FLAT_ROW_BYTES = 4096
 # A tensor of fewer elements does not pay for two tables, one of fewer rows for telling them apart.
 LEAST_ELEMENTS, LEAST_ROWS = 1 << 14, 16
 # Values are told apart by this many of their top bits, which is enough to see what scales differ.
@@ -53,21 +53,22 @@ class Bins:
         return RowClasses(self.row_elements, class_of_bin[self.bin_of_row], groups)
 
 
-def row_length(shape: tuple[int, ...], elements: int) -> int:
+def row_length(shape: tuple[int, ...], elements: int, element_bytes: int) -> int:
     """Elements that make a row, for a tensor of this shape in so many storage elements."""
+    flat = FLAT_ROW_BYTES // element_bytes
     per_row, left = divmod(elements, shape[0]) if len(shape) > 1 and shape[0] else (0, 0)
     if left or prod(shape) == 0 or per_row == 0:
-        return FLAT_ROW
+        return flat
     if per_row < LEAST_ROW:
         return per_row * -(-LEAST_ROW // per_row)
     pieces = -(-per_row // MOST_ROW)
-    return per_row // pieces if per_row % pieces == 0 else FLAT_ROW
+    return per_row // pieces if per_row % pieces == 0 else flat
 
 
 def find_bins(plan: Plan, data: NDArray[np.uint8], shape: tuple[int, ...]) -> Bins | None:
     """Rows in bins by what their scale and low bits are; None where classes cannot pay."""
     elements = data.size // plan.element_bytes
-    length = row_length(shape, elements)
+    length = row_length(shape, elements, plan.element_bytes)
     rows = -(-elements // length)
     if elements < LEAST_ELEMENTS or rows < LEAST_ROWS:
         return None

@@ -20,6 +20,7 @@ from fewbits.values.types import NIBBLES, Remap
 # A block holds at most this many bytes of the tensor: what a reader must be ready to allocate for
 # one entry of the block index.
 MAX_BLOCK_BYTES = 1 << 20
+MAX_CLASSES = 64
 
 
 class Coder(IntEnum):

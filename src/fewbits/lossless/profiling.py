@@ -180,7 +180,7 @@ def _fit_plane(plane: Plane, histogram: Histogram, settings: Lossless) -> Plane:
     best_bits, best = float("inf"), plane
     coder = Coder.RANS if settings.coder == "rans" else Coder.ARITHMETIC
     for count_bits, longest, verbatim_bits, slow in _shapes(plane, settings):
-        for rows in sorted({min(settings.rows, VECTOR_ROWS), settings.rows}):
+        for rows in sorted({min(settings.most_rows, VECTOR_ROWS), settings.most_rows}):
             try:
                 table = find_table(
                     histogram,
