@@ -432,13 +432,59 @@ def parse_json(text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
     return header, metadata
 
 
-def open_archive(data: bytes) -> tuple[list[str], dict[str, str], dict[str, Tensor]]:
-    """Check an archive; the names in order, the metadata, and the tensors as their data lie."""
+def read_marks(metadata: dict[str, str], names: list[str]) -> dict[str, str]:
+    """Check what an archive says about deltas; the marks of tensors that are deltas."""
+    version = metadata.get("fewbits.version")
+    need(version in ("1", "2"), "not an archive of version 1 or 2")
+    need((version == "2") == ("fewbits.deltas" in metadata), "version and deltas do not agree")
+    if version == "1":
+        return {}
+    hint = metadata.get("fewbits.base", "base")
+    need(hint not in ("", ".", ".."), "the base has no plain name")
+    need(not re.search(r"[/\\:*?\x00-\x1f\x7f\ud800-\udfff]", hint), "the base has no plain name")
+    need(len(hint.encode("utf-8", "surrogatepass")) <= 255, "the base's name is too long")
+    marks = metadata["fewbits.deltas"].split(" ")
+    need(len(marks) == len(names), "there are not as many marks as tensors")
+    need(all(re.fullmatch(r"-|[dx]([0-9a-f]{16})*", mark) for mark in marks), "a bad mark")
+    return {name: mark for name, mark in zip(names, marks, strict=True) if mark != "-"}
+
+
+def undo_delta(changed: Tensor, element: int, mark: str, base: Tensor | None) -> Tensor:
+    """The tensor that changes in elements of so many bytes make of its base."""
+    dtype, shape, changes = changed
+    need(len(mark) == 1 + 16 * -(-len(changes) // 2**20), "a mark has not the base's checksums")
+    if base is None:
+        raise Refused("the base has no such tensor")
+    need(base[:2] == (dtype, shape) and len(base[2]) == len(changes), "the base is another tensor")
+    pieces = [base[2][at : at + 2**20] for at in range(0, len(changes), 2**20)]
+    need(mark[1:] == "".join(f"{xxh3(piece):016x}" for piece in pieces), "it is another base")
+    if mark[0] == "x":
+        return dtype, shape, bytes(a ^ b for a, b in zip(changes, base[2], strict=True))
+    high = 1 << (8 * element - 1)
+    floats = dtype.startswith(("bfloat", "float", "complex")) and dtype != "float8_e8m0fnu"
+
+    def o(x: int) -> int:
+        return x ^ (high - 1) if floats and x & high else x
+
+    out = b""
+    for at in range(0, len(changes), element):
+        x, y = (int.from_bytes(b[at : at + element], "little") for b in (changes, base[2]))
+        out += o((o(y) + x) % (2 * high)).to_bytes(element, "little")
+    return dtype, shape, out
+
+
+def open_archive(
+    data: bytes, base_tensors: dict[str, Tensor] | None = None
+) -> tuple[list[str], dict[str, str], dict[str, Tensor]]:
+    """Check an archive; the names in order, the metadata, and the tensors as their data lie.
+
+    If it has deltas, they are of these tensors.
+    """
     bits = Bits(data)
     text = bits.raw(bits.take(64))
     base = 8 + len(text)
     header, metadata = parse_json(text)
-    need(metadata.get("fewbits.version") == "1", "not an archive of version 1")
+    marks = read_marks(metadata, list(header))
     found = re.search(rb'(?<!\\)"fewbits\.checksum"\s*:\s*"([0-9a-f]{16})"', text)
     need(found, "the archive's checksum is missing")
     a, b = found.span(1) if found else (0, 0)
@@ -453,13 +499,16 @@ def open_archive(data: bytes) -> tuple[list[str], dict[str, str], dict[str, Tens
         tensors[name], size = start_of_frame(data[begin:end])
         padding, at = data[begin + size : end], end
         need(len(padding) < 64 and not any(padding), "a frame does not fill its entry")
+        if name in marks:
+            known, element = (base_tensors or {}).get(name), data[begin + 6]
+            tensors[name] = undo_delta(tensors[name], element, marks[name], known)
     need(at == len(data), "tensors do not fill the file")
     return list(header), metadata, tensors
 
 
-def read_archive(data: bytes) -> dict[str, Tensor]:
+def read_archive(data: bytes, base_tensors: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
     """The tensors of an archive by name, in the order of its header."""
-    names, _, tensors = open_archive(data)
+    names, _, tensors = open_archive(data, base_tensors)
     return {name: tensors[name] for name in names}
 
 
@@ -479,9 +528,9 @@ def check_original(text: bytes, tensors: dict[str, Tensor]) -> None:
             need(dtype == "uint8", "a type that NumPy does not know is not a frame of bytes")
 
 
-def restore(data: bytes) -> bytes:
+def restore(data: bytes, base_tensors: dict[str, Tensor] | None = None) -> bytes:
     """The safetensors file that an archive was made from."""
-    names, metadata, tensors = open_archive(data)
+    names, metadata, tensors = open_archive(data, base_tensors)
     if "fewbits.header" in metadata:
         text = metadata["fewbits.header"].encode("utf-8", "surrogatepass")
         check_original(text, tensors)

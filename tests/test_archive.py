@@ -12,8 +12,12 @@ import safetensors
 import safetensors.numpy
 
 import fewbits
-from fewbits import archive, container
+import independent_reader as reader
+from fewbits import container
+from fewbits.delta import DeltaTensor, Kind
 from fewbits.lossless.plan import Mode
+from fewbits.originals import original_header
+from fewbits.values.types import from_storage, to_storage
 
 
 def model():
@@ -174,7 +178,7 @@ def test_reference_header_is_reproduced(tmp_path):
     safetensors.numpy.save_file(tensors, path, metadata={"format": "np"})
     raw = path.read_bytes()
     found = container.parse(lambda start, stop: raw[start:stop], len(raw))
-    assert archive.original_header(found) is None
+    assert original_header(found) is None
 
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -221,6 +225,22 @@ def golden_model_2():
     }
 
 
+def golden_deltas():
+    """What became of some of these tensors: numbers moved up, bits flipped, one as it was."""
+    model = golden_model()
+    after = {"noise": model["noise"], "new": np.arange(500)}
+    for name in ("bfloat16", "float32", "float16", "int8", "int64", "fp8", "int4"):
+        stored = to_storage(model[name]).copy()
+        if name == "int4":
+            stored[::19] ^= 0x41
+        else:
+            whole = stored.view(f"<u{model[name].itemsize}")
+            whole += np.arange(whole.size).astype(whole.dtype) % 3
+        after[name] = from_storage(stored, model[name].dtype, model[name].size)
+        after[name] = after[name].reshape(model[name].shape)
+    return after
+
+
 CODECS = {
     "rans": fewbits.Lossless(),
     "arithmetic": fewbits.Lossless(coder="arithmetic"),
@@ -239,6 +259,20 @@ def test_files_of_the_second_version_stay_readable(name):
     assert_same(fewbits.load(GOLDEN / f"v2-{name}.safetensors"), model)
 
 
+def test_archives_of_deltas_stay_readable():
+    path, after = GOLDEN / "archive-v2.safetensors", golden_deltas()
+    assert_same(fewbits.load(path), after)  # the base lies beside it
+    before = golden_model()
+    base = {name: (a.dtype.name, a.shape, to_storage(a).tobytes()) for name, a in before.items()}
+    found = reader.read_archive(path.read_bytes(), base)
+    assert {name: raw for name, (_, _, raw) in found.items()} == {
+        name: to_storage(array).tobytes() for name, array in after.items()
+    }
+    with fewbits.open(path) as opened:
+        kinds = {tensor.kind for tensor in opened.values() if isinstance(tensor, DeltaTensor)}
+        assert kinds == set(Kind) and not isinstance(opened["new"], DeltaTensor)
+
+
 def test_golden_files_use_all_that_the_second_version_added():
     with fewbits.open(GOLDEN / "v2-rans.safetensors") as archive:
         headers = [tensor.header for tensor in archive.values()]
@@ -252,3 +286,6 @@ if __name__ == "__main__":  # writes golden files; only for a new version of the
     for codec_name, codec in CODECS.items():
         model = golden_model_2() if codec_name == "rans" else golden_model()
         fewbits.save(model, GOLDEN / f"v2-{codec_name}.safetensors", codec=codec)
+    fewbits.save(
+        golden_deltas(), GOLDEN / "archive-v2.safetensors", base=GOLDEN / "v1-rans.safetensors"
+    )

@@ -141,11 +141,11 @@ def stop_at_third(monkeypatch, error):
     """Packing fails at the third file; returns the sources that were begun."""
     begun, pack = [], files._pack_file
 
-    def stopping(src, *arguments, **options):
-        begun.append(Path(src).name)
+    def stopping(inputs, *arguments, **options):
+        begun.append(Path(inputs[0]).name)
         if len(begun) == 3:
             raise error
-        return pack(src, *arguments, **options)
+        return pack(inputs, *arguments, **options)
 
     monkeypatch.setattr(files, "_pack_file", stopping)
     return begun

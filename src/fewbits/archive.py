@@ -10,6 +10,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import partial
 from math import prod
 from types import TracebackType
@@ -20,14 +21,24 @@ from numpy.typing import NDArray
 
 from fewbits import _kernels, container, frame_header
 from fewbits.atomic import atomic_file
-from fewbits.container import NAMES, Container, Entry
+from fewbits.bases import (
+    HINT_KEY,
+    MARKS_KEY,
+    BaseFinder,
+    BaseLike,
+    DeltaPacker,
+    delta_packer,
+    marks_in,
+)
+from fewbits.container import Container, Entry
+from fewbits.delta import Base, DeltaTensor, Mark
 from fewbits.errors import CorruptError, FewbitsError
-from fewbits.frame import PackedTensor, pack_parts
+from fewbits.frame import PackedTensor
 from fewbits.frame_header import ALIGNMENT
 from fewbits.frameworks import as_array, converter
 from fewbits.lossless.choose import Lossless
 from fewbits.profiles import Profile
-from fewbits.sources import PathLike, Source, open_source
+from fewbits.sources import MemoryFile, PathLike, Source, open_source
 from fewbits.values.types import dtype_named, from_storage
 
 # Keys of the metadata that make a safetensors file an archive.
@@ -36,6 +47,8 @@ VERSION_KEY, CHECKSUM_KEY = "fewbits.version", "fewbits.checksum"
 SOURCE_KEY = "fewbits.header"  # the original header, where it cannot be derived
 METADATA_KEY = "fewbits.metadata"  # "empty": the original had metadata, with nothing in it
 VERSION = "1"
+DELTA_VERSION = "2"  # of archives that hold deltas
+KNOWN_VERSIONS = f"versions {VERSION} and {DELTA_VERSION}"
 _NO_CHECKSUM = "0" * 16
 _CHECKSUM = re.compile(rb'("fewbits\.checksum":")([0-9a-f]{16})(")')
 
@@ -53,8 +66,10 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
         path: PathLike,
         source: Source,
         *,
+        base: "BaseLike | None" = None,
         threads: int | None = None,
         verify: bool = True,
+        trail: tuple[str, ...] = (),
     ) -> None:
         self.path = str(path)
         self._source = source
@@ -63,11 +78,22 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
             self.container = container.parse(source.read, source.size)
             # Any key of ours: damage to one of them must not make frames look like plain tensors.
             self.packed = any(key.startswith(OWN_KEYS) for key in self.container.metadata or {})
+            self._entries = {entry.name: entry for entry in self.container.entries}
+            self._marks: dict[str, Mark] = {}
             if self.packed:
-                _check_header(self.container)
+                self._marks = _check_header(self.container)
         except CorruptError as error:
             raise CorruptError(f"{self.path}: {error}") from None
-        self._entries = {entry.name: entry for entry in self.container.entries}
+        self._base = BaseFinder(
+            path,
+            partial(_open, threads=threads, verify=verify),
+            given=base,
+            # Bytes in memory lie beside nothing.
+            hint=None if isinstance(source, MemoryFile) else self.base_name,
+            trail=trail,
+        )
+        if base is not None and self._marks:
+            self._base.archive  # noqa: B018  (says at once if there is no such file)
 
     @property
     def size(self) -> int:
@@ -82,6 +108,12 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
             return None if found is None else dict(found)
         own = {key: found[key] for key in found if not key.startswith(OWN_KEYS)}
         return own if own or found.get(METADATA_KEY) == "empty" else None
+
+    @property
+    def base_name(self) -> str | None:
+        """The name of the file that this archive's deltas need; None if there is none, or none is
+        known."""
+        return (self.container.metadata or {}).get(HINT_KEY) if self._marks else None
 
     def __getitem__(self, name: str) -> PackedTensor | NDArray[Any]:
         entry = self._entries[name]
@@ -102,7 +134,38 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
         except CorruptError as error:
             raise CorruptError(f"{context}: {error}") from None
         read = partial(_read_within, self._source, begin)
-        return PackedTensor(header, read, self._threads, self._verify, context)
+        tensor = PackedTensor(header, read, self._threads, self._verify, context)
+        if name not in self._marks:
+            return tensor
+        try:
+            find = partial(self._base_of, name, context)
+            return DeltaTensor.of_changes(tensor, self._marks[name], find)
+        except ValueError as error:
+            raise CorruptError(f"{context}: {error}") from None
+
+    def _base_of(self, name: str, context: str) -> Base:
+        base = self._base.archive
+        if name not in base:
+            raise FewbitsError(f"{context}: {base.path} has no such tensor to take as its base")
+        return base.stored(name)
+
+    def stored(self, name: str) -> Base:
+        """A tensor as bytes to read parts of, whether it is packed or not."""
+        tensor = self[name] if self.packed else None
+        if isinstance(tensor, PackedTensor):
+            return Base(tensor.dtype, tensor.shape, tensor.storage, self.path)
+        entry = self._entries[name]
+        size, begin = entry.stop - entry.start, self.container.data_start + entry.start
+
+        def read(start: int, stop: int) -> NDArray[np.uint8]:
+            return np.frombuffer(self._source.read(begin + start, begin + stop), np.uint8)
+
+        if entry.dtype not in container.DTYPES:
+            return Base(np.dtype(np.uint8), (size,), read, self.path)
+        return Base(dtype_named(container.DTYPES[entry.dtype]), entry.shape, read, self.path)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -128,6 +191,7 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
     def close(self) -> None:
         """Let the file go; tensors of it can no longer be read."""
         self._source.close()
+        self._base.close()
 
 
 def _read_within(source: Source, begin: int, start: int, stop: int) -> memoryview:
@@ -142,32 +206,61 @@ def plain_array(data: NDArray[np.uint8], entry: Entry) -> NDArray[Any]:
     return from_storage(data, dtype, prod(entry.shape)).reshape(entry.shape)
 
 
-def open(path: PathLike, *, threads: int | None = None, verify: bool = True) -> Archive:
+def open(
+    path: PathLike,
+    *,
+    base: "BaseLike | None" = None,
+    threads: int | None = None,
+    verify: bool = True,
+) -> Archive:
     """Open a packed or plain safetensors file, local or behind fsspec, and read its header.
+
+    ``base``: what the deltas of an archive were packed against, a path or an open ``Archive``; a
+    sequence of paths names the base's own base as well, and so on. Without it the file of the name
+    that the archive knows is used, if it lies beside the archive.
 
     ``verify=False`` skips the checksums of decoded tensors. ``CorruptError`` (naming the file) if
     it is neither kind of file or its header is damaged; ``OSError`` if it cannot be read.
     """
+    return _open(path, base, threads=threads, verify=verify)
+
+
+def _open(
+    path: PathLike,
+    base: "BaseLike | None" = None,
+    trail: tuple[str, ...] = (),
+    *,
+    threads: int | None = None,
+    verify: bool = True,
+) -> Archive:
+    """Open a file that others, whose names are in ``trail``, have as their base."""
     source = open_source(path)
     try:
-        return Archive(path, source, threads=threads, verify=verify)
+        return Archive(path, source, base=base, threads=threads, verify=verify, trail=trail)
     except BaseException:
         source.close()
         raise
 
 
 def load(
-    path: PathLike, *, framework: str = "np", threads: int | None = None, verify: bool = True
+    path: PathLike,
+    *,
+    base: "BaseLike | None" = None,
+    framework: str = "np",
+    threads: int | None = None,
+    verify: bool = True,
 ) -> dict[str, Any]:
     """All tensors of a packed or plain safetensors file, each in memory of its own.
 
     They are NumPy arrays, or tensors of another framework: ``pt`` (PyTorch) or ``jax``, on the CPU.
     The file does not depend on the framework, whichever saved it. ``TypeError`` (naming file and
     tensor) if the framework has no such dtype.
+
+    ``base`` as in ``open``; ``FewbitsError`` if it is missing or not the one that is needed.
     """
     convert = converter(framework)
     tensors = {}
-    with open(path, threads=threads, verify=verify) as archive:
+    with open(path, base=base, threads=threads, verify=verify) as archive:
         for name, tensor in archive.items():
             array = np.array(tensor) if isinstance(tensor, np.ndarray) else tensor.unpack()
             try:
@@ -184,23 +277,38 @@ def save(
     metadata: Mapping[str, str] | None = None,
     codec: Lossless | Profile | None = None,
     threads: int | None = None,
+    base: "BaseLike | None" = None,
 ) -> None:
     """Pack a mapping of names to arrays into an archive, one tensor in memory at a time.
 
     Arrays may be NumPy's, PyTorch's (on any device) or JAX's. The file takes its name when it is
     complete. ``TypeError`` or ``ValueError`` (naming the tensor) for what cannot be packed.
+
+    With ``base``, another checkpoint's file, tensors are packed as what changed since, where that
+    is smaller; ``load`` and ``open`` then need that file as well. ``ValueError`` for a profile with
+    a base.
     """
 
-    def frames() -> Iterator[Iterable[Any]]:
+    def frames(packer: DeltaPacker) -> Iterator[Iterable[Any]]:
         for name, tensor in tensors.items():
             try:
-                yield pack_parts(as_array(tensor), codec, threads=threads)
+                yield packer.pack(name, as_array(tensor))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"tensor {name!r}: {error}") from None
 
-    with atomic_file(path) as file:
+    with packer_for(path, base, codec, threads) as packer, atomic_file(path) as file:
         names = list(tensors)
-        write_archive(file, names, names, frames(), metadata)
+        write_archive(file, names, names, frames(packer), metadata, packer=packer)
+
+
+def packer_for(
+    path: PathLike,
+    base: "BaseLike | None",
+    codec: Lossless | Profile | None,
+    threads: int | None,
+) -> AbstractContextManager[DeltaPacker]:
+    """What packs the tensors of the archive ``path``, against a base if there is one."""
+    return delta_packer(path, base, partial(_open, threads=threads), codec, threads)
 
 
 def write_archive(
@@ -210,28 +318,35 @@ def write_archive(
     frames: Iterable[Iterable[Any]],
     metadata: Mapping[str, str] | None,
     source_header: str | None = None,
+    packer: DeltaPacker | None = None,
 ) -> None:
     """Write an archive: ``frames``, each in parts, of ``names``; its header lists ``listed``.
 
-    The header's place is kept free and filled in last, since it tells where each frame ends.
+    The header's place is kept free and filled in last, since it tells where each frame ends, and
+    what ``packer`` made of the tensors.
     """
-    names = list(names)
-    marks = {VERSION_KEY: VERSION, CHECKSUM_KEY: _NO_CHECKSUM}
-    if metadata is not None and not metadata:
-        marks[METADATA_KEY] = "empty"
-    if source_header is not None:
-        marks[SOURCE_KEY] = source_header
+    names, listed = list(names), list(listed)
+
+    def marks() -> dict[str, str]:
+        deltas = packer.metadata(listed) if packer else {}
+        own = {VERSION_KEY: DELTA_VERSION if deltas else VERSION, CHECKSUM_KEY: _NO_CHECKSUM}
+        own |= deltas
+        if metadata is not None and not metadata:
+            own[METADATA_KEY] = "empty"
+        if source_header is not None:
+            own[SOURCE_KEY] = source_header
+        return {**own, **(metadata or {})}
+
     clash = [key for key in metadata or {} if key.startswith(OWN_KEYS)]
     if clash:
         raise ValueError(f"metadata key {clash[0]!r} is the archive's own")
-    marks |= metadata or {}
     for name in names:
         if not isinstance(name, str) or name == container.METADATA or not container.is_text(name):
             raise ValueError(f"{name!r} is not a tensor name")
 
     widest = 10**15
     reserved = container.header_text(
-        [Entry(name, "U8", (widest,), widest, widest) for name in names], marks, align=ALIGNMENT
+        [Entry(name, "U8", (widest,), widest, widest) for name in names], marks(), align=ALIGNMENT
     )
     file.write(bytes(container.PREFIX_BYTES + len(reserved)))
     entries, reached = {}, 0
@@ -246,7 +361,7 @@ def write_archive(
         reached += size + padding
     text = container.header_text(
         [entries[name] for name in listed],
-        marks,
+        marks(),
         align=ALIGNMENT,
         least=container.PREFIX_BYTES + len(reserved),
     )
@@ -259,63 +374,23 @@ def _with_checksum(text: bytes) -> bytes:
     return _CHECKSUM.sub(rb"\g<1>" + checksum + rb"\g<3>", text, count=1)
 
 
-def _check_header(found: Container) -> None:
-    """The checks of an archive's header (``docs/format.md``, "Archive")."""
+def _check_header(found: Container) -> dict[str, Mark]:
+    """The checks of an archive's header (``docs/format.md``, "Archive"); the marks of deltas."""
     metadata = found.metadata or {}
     version = metadata.get(VERSION_KEY)
-    if version != VERSION:
-        raise CorruptError(f"archive version {version!r}; this release reads version {VERSION}")
+    if version not in (VERSION, DELTA_VERSION):
+        raise CorruptError(f"archive version {version!r}; this release reads {KNOWN_VERSIONS}")
     blank, sums = _CHECKSUM.subn(rb"\g<1>" + _NO_CHECKSUM.encode() + rb"\g<3>", found.text, count=1)
     if not sums or _with_checksum(blank) != found.text:
         raise CorruptError("archive header is damaged (checksum)")
     for entry in found.entries:
         if entry.dtype != "U8" or len(entry.shape) != 1 or entry.start % ALIGNMENT:
             raise CorruptError(f"tensor {entry.name!r} is not a frame")
-
-
-def source_container(archive: Archive) -> Container:
-    """The safetensors file that an archive unpacks to, as its header.
-
-    It is the original's own text if the archive kept it, else as the reference implementation
-    writes it. ``FewbitsError`` for a tensor whose dtype a safetensors file cannot hold,
-    ``CorruptError`` if the text it kept does not describe the tensors.
-    """
-    order = [entry.name for entry in archive.container.in_file_order]
-    plain, reached = {}, 0
-    for name in order:
-        tensor = archive[name]
-        dtype = NAMES.get(tensor.dtype.name) if tensor.dtype.isnative else None
-        if dtype is None:
-            raise FewbitsError(
-                f"{archive.path}: tensor {name!r}: a safetensors file cannot hold {tensor.dtype}; "
-                "fewbits.load can read it"
-            )
-        plain[name] = Entry(name, dtype, tensor.shape, reached, reached + tensor.nbytes)
-        reached += tensor.nbytes
-    entries = tuple(plain[name] for name in archive)
-    kept = (archive.container.metadata or {}).get(SOURCE_KEY)
-    if kept is None:
-        text = container.header_text(entries, archive.metadata)
-        return Container(entries, archive.metadata, text)
-    file = container.with_prefix(kept.encode("utf-8"))
+    if (MARKS_KEY in metadata) != (version == DELTA_VERSION):
+        raise CorruptError(f"archive version {version} does not go with its deltas")
+    if version == VERSION:
+        return {}
     try:
-        found = container.parse(lambda start, stop: file[start:stop], len(file) + reached)
-    except CorruptError as error:
-        raise CorruptError(f"{archive.path}: kept header: {error}") from None
-    for entry, mine in zip(found.in_file_order, plain.values(), strict=False):
-        same_type = entry.dtype not in container.DTYPES or entry.dtype == mine.dtype
-        if (entry.name, entry.start, entry.stop) != (
-            mine.name,
-            mine.start,
-            mine.stop,
-        ) or not same_type:
-            raise CorruptError(f"{archive.path}: kept header does not describe {mine.name!r}")
-    return found
-
-
-def original_header(found: Container) -> str | None:
-    """What an archive must keep of a plain file's header to restore it; None if nothing."""
-    known = all(entry.dtype in container.DTYPES for entry in found.entries)
-    if known and container.header_text(found.entries, found.metadata) == found.text:
-        return None
-    return found.text.decode("utf-8")
+        return marks_in(metadata, [entry.name for entry in found.entries])
+    except ValueError as error:
+        raise CorruptError(str(error)) from None

@@ -24,6 +24,7 @@ from fewbits.lossless.plan import Plan
 from fewbits.profiles import Profile
 from fewbits.threads import resolve_threads
 from fewbits.values.types import (
+    Layout,
     dtype_name,
     from_storage,
     is_packed4,
@@ -59,21 +60,30 @@ def pack(
 
 
 def pack_parts(
-    array: Array, codec: Lossless | Profile | None = None, *, threads: int | None = None
+    array: Array,
+    codec: Lossless | Profile | None = None,
+    *,
+    threads: int | None = None,
+    layout: Layout | None = None,
 ) -> tuple[bytes, NDArray[np.uint8]]:
-    """A frame as header and payload, to be written one after the other without joining them."""
-    data, header = _planned(array, codec)
+    """A frame as header and payload, to be written one after the other without joining them.
+
+    ``layout``: how to cut the elements, if not as their dtype suggests.
+    """
+    data, header = _planned(array, codec, layout)
     payload, modes, lengths, checksums = header.plan.kernel.pack(
         header.arrangement, data, resolve_threads(threads)
     )
     return frame_header.to_bytes(_indexed(header, modes, lengths, checksums)), payload
 
 
-def _planned(array: Array, codec: Lossless | Profile | None) -> tuple[NDArray[np.uint8], Header]:
+def _planned(
+    array: Array, codec: Lossless | Profile | None, layout: Layout | None = None
+) -> tuple[NDArray[np.uint8], Header]:
     """The bytes to pack, and the frame's header but for what the block index will say."""
     name = dtype_name(array.dtype)
     data = to_storage(array)
-    plan, entropy_bits = _plan(data, array, codec or Lossless())
+    plan, entropy_bits = _plan(data, array, codec or Lossless(), layout or layout_of(array.dtype))
     blocks = plan.arrangement(data.size).blocks
     parts = blocks * len(plan.planes)
     header = Header(
@@ -93,12 +103,14 @@ def _indexed(header: Header, modes: Array, lengths: Array, checksums: Array) -> 
     return replace(header, modes=modes, lengths=lengths, checksums=checksums)
 
 
-def _plan(data: NDArray[np.uint8], array: Array, codec: Lossless | Profile) -> tuple[Plan, float]:
+def _plan(
+    data: NDArray[np.uint8], array: Array, codec: Lossless | Profile, layout: Layout
+) -> tuple[Plan, float]:
     """The plan for a tensor's storage bytes, and the order-0 entropy of its planes."""
     if isinstance(codec, Profile):
         codec.require(array.dtype)
         return codec.plan, codec.entropy_bits(data)
-    choice = choose(data, layout_of(array.dtype), codec, array.shape)
+    choice = choose(data, layout, codec, array.shape)
     return choice.plan, choice.entropy_bits
 
 
@@ -174,7 +186,7 @@ class PackedTensor:
 
     def unpack(self) -> Array:
         """The whole tensor as a new array."""
-        data = self._decode(0, self.nbytes)
+        data = self.storage(0, self.nbytes)
         return from_storage(data, self.dtype, prod(self.shape)).reshape(self.shape)
 
     def unpack_into(self, out: Array) -> None:
@@ -183,7 +195,7 @@ class PackedTensor:
         if is_packed4(self.dtype) or not self.dtype.isnative:
             out[...] = self.unpack()  # these have another form in memory than in the frame
         elif out.size and out.dtype.itemsize:
-            self._decode_blocks(0, self.header.blocks, out.reshape(-1).view(np.uint8), 0)
+            self._fill(out.reshape(-1).view(np.uint8))
 
     def __getitem__(self, key: Any) -> Array:
         """Elements as NumPy indexes them; a leading slice or integer decodes only what it needs."""
@@ -224,12 +236,16 @@ class PackedTensor:
         begin, end = low * row, high * row
         if is_packed4(self.dtype):
             begin -= begin % 2  # the byte that holds it starts one element earlier
-        data = self._decode(storage_bytes(self.dtype, begin), storage_bytes(self.dtype, end))
+        data = self.storage(storage_bytes(self.dtype, begin), storage_bytes(self.dtype, end))
         flat = from_storage(data, self.dtype, end - begin)[low * row - begin :]
         return flat.reshape(high - low, *self.shape[1:])
 
-    def _decode(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Bytes start..stop of the tensor, by way of the blocks that hold them."""
+    def _fill(self, out: NDArray[np.uint8]) -> None:
+        """Decode all bytes of the tensor into ``out``."""
+        self._decode_blocks(0, self.header.blocks, out, 0)
+
+    def storage(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Bytes start..stop of the tensor as frames code them, from the blocks that hold them."""
         if start == stop:
             return np.empty(0, np.uint8)
         width = self.header.plan.element_bytes

@@ -33,6 +33,7 @@ from fewbits.archive import OWN_KEYS, Archive
 from fewbits.container import Entry
 from fewbits.frame import PackedTensor
 from fewbits.frameworks import converter, converts
+from fewbits.originals import source_container
 from fewbits.sources import MemoryFile
 from fewbits.values.types import to_storage
 
@@ -113,7 +114,7 @@ class PackedFile(metaclass=_SafeOpen):
     def __init__(self, filename: str | os.PathLike[str], arguments: Mapping[str, Any]) -> None:
         self._archive: Archive | None = archive.open(Path(filename))
         self._arguments = arguments
-        found = archive.source_container(self._archive)
+        found = source_container(self._archive)
         self._metadata = found.metadata
         self._entries = {entry.name: entry for entry in found.in_file_order}
 
@@ -238,7 +239,7 @@ def _deserialize(data: bytes) -> Any:
         if not opened.packed:
             return original_deserialize(data)
         tensors = []
-        for entry in archive.source_container(opened).in_file_order:
+        for entry in source_container(opened).in_file_order:
             tensor = opened[entry.name]
             assert isinstance(tensor, PackedTensor)
             raw = {"shape": list(entry.shape), "dtype": entry.dtype}

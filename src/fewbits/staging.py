@@ -30,8 +30,8 @@ from fewbits.sources import PathLike, is_remote
 UNFINISHED = ".unfinished"
 REMOTE_RECORDS = ".fewbits-unfinished"
 
-# Converts a source to a target, reporting on the way; returns a number that the record keeps.
-Convert = Callable[[str, str, Report], int]
+# Converts inputs to a target, reporting on the way; returns counts that the record keeps.
+Convert = Callable[[tuple[str, ...], str, Report], tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,14 @@ class Stage:
         return FileTask(inputs, paths.join(self.files, name), record, settings)
 
 
-def make_once(convert: Convert, task: FileTask, report: Report) -> int:
+def make_once(convert: Convert, task: FileTask, report: Report) -> tuple[int, ...]:
     """Make a file, unless an earlier run has; reports and result are those of that run then."""
     made_from = {"settings": task.settings, "inputs": [paths.identity(p) for p in task.inputs]}
     found = _record(task)
     if found is not None and found["made_from"] == made_from:
         for values in found["reports"]:
             report(*values)
-        return int(found["result"])
+        return tuple(map(int, found["result"]))
     if not is_remote(task.target):
         for path in (task.target, task.record):
             _with_parent(Path(path))
@@ -77,7 +77,7 @@ def make_once(convert: Convert, task: FileTask, report: Report) -> int:
         reports.append(values)
         report(*values)
 
-    result = convert(task.inputs[0], task.target, note)
+    result = convert(task.inputs, task.target, note)
     made = {"made": paths.identity(task.target), "result": result, "reports": reports}
     with atomic_file(task.record) as file:
         file.write(json.dumps({"made_from": made_from, **made}).encode())

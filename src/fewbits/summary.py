@@ -10,6 +10,7 @@ from math import prod
 
 import numpy as np
 
+from fewbits.delta import DeltaTensor
 from fewbits.frame import PackedTensor
 from fewbits.lossless.plan import Coder, Mode, Plane
 from fewbits.values.types import Remap
@@ -32,6 +33,7 @@ class Summary:
     table_bytes: int
     header_bytes: int  # tables, block index and padding included
     payload_bytes: int
+    delta: str | None = None  # the kind, if it is what changed since a base
 
     @property
     def elements(self) -> int:
@@ -66,14 +68,18 @@ def summarize(name: str, tensor: PackedTensor) -> Summary:
         table_bytes=tables,
         header_bytes=header.header_bytes,
         payload_bytes=header.frame_bytes - header.header_bytes,
+        delta=tensor.kind.value if isinstance(tensor, DeltaTensor) else None,
     )
 
 
 def codec_name(tensor: PackedTensor) -> str:
     """How a tensor is coded, in a few words: ``sign to LSB, rANS 16x10 + 8 raw bits``.
 
-    Rows x count bits for a coded plane; planes from the top field down, joined by ``|``.
+    Rows x count bits for a coded plane; planes from the top field down, joined by ``|``. What
+    changed since a base has the kind of delta in front.
     """
+    if isinstance(tensor, DeltaTensor):
+        return f"{tensor.kind.value}: {codec_name(tensor.changes)}"
     header = tensor.header
     if not header.blocks:
         return "empty"

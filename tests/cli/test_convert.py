@@ -1,6 +1,7 @@
 """``pack``, ``unpack`` and ``verify``: files come back as they were, or nothing is written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,51 @@ def test_an_index_packs_its_shards(run: Run, tmp_path: Path) -> None:
     index.write_text(json.dumps({"weight_map": shards}))
     assert run("pack", index).code == 0
     assert run("verify", tmp_path / "m.fewbits" / index.name).out.count("OK") == 2
+
+
+@pytest.fixture
+def later(model: Path) -> Path:
+    """The model a step of training later."""
+    path = model.with_name("later.safetensors")
+    moved = tensors()
+    weight = moved["layer.0.weight"]
+    moved["layer.0.weight"] = (weight.astype("f4") * 1.01).astype(weight.dtype)
+    write_plain(moved, path)
+    return path
+
+
+def test_changes_since_a_base_come_back(model: Path, later: Path, run: Run, tmp_path: Path) -> None:
+    done = run("pack", later, "--base", model)
+    packed = tmp_path / "later.fewbits.safetensors"
+    assert done.code == 0 and "10 tensors (8 deltas)" in done.out
+    back = tmp_path / "back"
+    assert run("unpack", packed, "-o", back).code == 0
+    assert back.read_bytes() == later.read_bytes()
+    document = json.loads(run("verify", packed, "--json").out)
+    assert document["files"][0]["deltas"] == 8
+    assert run("pack", model, "-o", tmp_path / "base").code == 0
+    model.unlink()
+    assert run("unpack", packed, "-o", back, "--force", "--base", tmp_path / "base").code == 0
+    assert back.read_bytes() == later.read_bytes()
+    # A chain whose files have all moved is named from the nearest on.
+    assert run("pack", later, "-o", tmp_path / "end", "--base", packed, "--base",
+               tmp_path / "base").code == 0  # fmt: skip
+    bases = ("--base", packed, "--base", tmp_path / "base")
+    assert run("verify", tmp_path / "end", *bases).code == 0
+
+
+def test_missing_and_wrong_bases_are_one_line(
+    model: Path, later: Path, run: Run, fails: Callable[..., str], tmp_path: Path
+) -> None:
+    run("pack", later, "--base", model, "-o", tmp_path / "d")
+    assert "is not the base" in fails(
+        "unpack", tmp_path / "d", "-o", tmp_path / "x", "--base", later
+    )
+    assert "path is empty" in fails("pack", later, "--base", "", code=2)
+    assert "(the base)" in fails("pack", later, "--base", tmp_path / "gone")
+    assert "is the base" in fails("pack", later, "-o", model, "--base", model, "--force")
+    model.unlink()
+    for command in (("unpack", "-o", tmp_path / "x"), ("verify",)):
+        error = fails(command[0], tmp_path / "d", *command[1:])
+        assert "'model.safetensors', which is not beside it; say where that is (--base" in error
+    assert not (tmp_path / "x").exists()

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import fewbits
-from fewbits import _kernels, archive, files
+from fewbits import _kernels, archive, bases, files
 from fewbits.demo import write_plain
 
 from .conftest import Run
@@ -218,7 +218,7 @@ def test_a_full_disk(
 
 
 def test_no_memory(model: Path, fails: Fails, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "pack_parts", raising(MemoryError()))
+    monkeypatch.setattr(bases, "pack_parts", raising(MemoryError()))
     assert fails("pack", model) == f"fewbits: error: {model}: not enough memory"
 
 
@@ -282,7 +282,7 @@ def test_wrong_use(arguments: tuple[str, ...], fails: Fails) -> None:
 def test_an_unexpected_error_is_one_line_too(
     model: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "pack_parts", raising(RuntimeError("two\nlines")))
+    monkeypatch.setattr(bases, "pack_parts", raising(RuntimeError("two\nlines")))
     result = run("pack", model)
     assert result.code == 1 and result.err.count("\n") == 1
     assert "unexpected RuntimeError: two lines" in result.err

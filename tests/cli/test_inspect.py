@@ -1,13 +1,16 @@
 """``inspect``: figures from headers, and the picture of a table."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fewbits import archive
 from fewbits.cli import inspect as inspect_module
+from fewbits.demo import write_plain
 
 from .conftest import Run, tensors
 
@@ -125,3 +128,22 @@ def test_lines_fit_a_narrow_terminal() -> None:
 def test_long_names_keep_what_tells_them_apart(width: int, expected: str) -> None:
     name = "encoder.layer.0.attention.output.dense.weight"
     assert inspect_module._shortened(name, width) == expected
+
+
+def test_changes_are_listed_without_their_base(model: Path, run: Run, tmp_path: Path) -> None:
+    moved = tensors()
+    moved["quantized"] = moved["quantized"] + np.int8(1)
+    write_plain(moved, tmp_path / "later")
+    run("pack", tmp_path / "later", "--base", model, "-o", tmp_path / "d")
+    model.unlink()
+    shown = run("inspect", tmp_path / "d").out
+    assert "8 tensors as changes since model.safetensors" in shown
+    assert re.search(r"quantized .* difference: ", shown) and "  xor: constant" in shown
+    rows = {
+        row["name"]: row
+        for row in json.loads(run("inspect", tmp_path / "d", "--json").out)["tensors"]
+    }
+    assert rows["quantized"]["delta"] == "difference" and rows["half"]["delta"] == "xor"
+    assert rows["half"]["base"] == "model.safetensors" and rows["nothing"]["base"] is None
+    table = run("inspect", tmp_path / "d", "--table", "quantized").out
+    assert "difference: " in table

@@ -25,9 +25,10 @@ import pytest
 
 import fewbits
 from fewbits import CorruptError, FewbitsError, Lossless, _kernels
-from fewbits.archive import _CHECKSUM, _with_checksum, source_container
+from fewbits.archive import _CHECKSUM, _with_checksum
 from fewbits.container import PREFIX_BYTES, with_prefix
 from fewbits.frame_header import ALIGNMENT
+from fewbits.originals import source_container
 
 SECONDS_A_BATCH = 600  # far more than a batch takes: a process that hangs is ended with a traceback
 BATCH = 20_000

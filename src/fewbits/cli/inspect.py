@@ -42,6 +42,7 @@ class _Listing:
 
     path: str
     packed: bool
+    base: str | None
     size: int
     rows: "list[Summary]"
 
@@ -96,7 +97,9 @@ def _listings(path: str) -> list[_Listing]:
     listings = []
     for name in tensor_files(path):
         with archive.open(name) as opened:
-            listings.append(_Listing(name, opened.packed, opened.size, _summaries(opened)))
+            listings.append(
+                _Listing(name, opened.packed, opened.base_name, opened.size, _summaries(opened))
+            )
     return listings
 
 
@@ -148,7 +151,13 @@ def _document(path: str, listings: list[_Listing]) -> dict[str, Any]:
         "ratio": plain / size if size else 1.0,
         "mean_ratio": mean_ratio(rows),
         "tensors": [
-            {"file": listing.path, **asdict(row), "ratio": row.ratio, "bits": row.bits}
+            {
+                "file": listing.path,
+                **asdict(row),
+                "base": listing.base if row.delta else None,
+                "ratio": row.ratio,
+                "bits": row.bits,
+            }
             for listing in listings
             for row in listing.rows
         ],
@@ -172,6 +181,9 @@ def _print(out: "Console", listing: _Listing) -> None:
     from rich.text import Text
 
     print(f"{console.printable(listing.path)}: {_totals_line(listing.rows, [listing])}")
+    if changed := sum(row.delta is not None for row in listing.rows):
+        base = console.printable(listing.base or "another file")
+        print(f"{console.plural(changed, 'tensor')} as changes since {base}")
     titles: tuple[str, ...] = _TITLES if listing.packed else _TITLES[:4]
     lines = [_cells(row, listing.packed) for row in listing.rows]
     if listing.packed and listing.rows:
@@ -256,8 +268,8 @@ def _shortened(name: str, width: int) -> str:
 
 
 def _shortened_codec(codec: str, width: int) -> str:
-    """A codec without its remap, which follows from the dtype as a rule, and cut off."""
+    """A codec without its remap, which follows from the rest as a rule, and cut off."""
     if len(codec) > width:
-        codec = codec.removeprefix("sign to LSB, ").removeprefix("zigzag, ")
+        codec = codec.replace("sign to LSB, ", "").replace("zigzag, ", "")
         codec = codec.replace(" + 8 raw bits", "+8")
     return codec if len(codec) <= width else codec[: width - 1] + "…"

@@ -15,6 +15,13 @@ def _not_empty(path: str | None) -> str | None:
     return path
 
 
+def _none_empty(paths: list[str] | None) -> list[str] | None:
+    """The same for an option that may be given several times."""
+    for path in paths or ():
+        _not_empty(path)
+    return paths
+
+
 Source = Annotated[
     str,
     typer.Argument(metavar="SRC", help="A file, a folder, or a shard index.", callback=_not_empty),
@@ -28,6 +35,16 @@ Destination = Annotated[
         help="Where the result goes.",
         show_default=False,
         callback=_not_empty,
+    ),
+]
+Base = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--base",
+        metavar="BASE",
+        help="The checkpoint that changes are taken against (again: the base's own base).",
+        show_default=False,
+        callback=_none_empty,
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace DST if it is there.")]

@@ -28,6 +28,7 @@ def tell(
                 "destination": dst,
                 "files": totals.files,
                 "tensors": totals.tensors,
+                "deltas": totals.deltas,
                 "bytes_before": totals.bytes_in,
                 "bytes_after": totals.bytes_out,
                 **ratios,
@@ -36,11 +37,12 @@ def tell(
         )
     elif not quiet:
         both = ""
+        deltas = f" ({console.plural(totals.deltas, 'delta')})" if totals.deltas else ""
         if mean_ratio is not None:
             both = f"ratio {ratio:.3f} (mean of the tensors' ratios {mean_ratio:.3f}), "
         print(
             f"{console.printable(dst)}: {console.plural(totals.files, 'file')}, "
-            f"{console.plural(totals.tensors, 'tensor')}, "
+            f"{console.plural(totals.tensors, 'tensor')}{deltas}, "
             f"{console.size(totals.bytes_in)} -> {console.size(totals.bytes_out)}, "
             f"{both}{seconds:.1f} s"
         )

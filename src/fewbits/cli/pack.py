@@ -10,6 +10,7 @@ from fewbits.cli import console
 from fewbits.cli.errors import about
 from fewbits.cli.options import (
     LOCAL,
+    Base,
     Destination,
     Engine,
     Force,
@@ -25,7 +26,8 @@ from fewbits.cli.outcome import tell
 
 EXAMPLE = (
     "fewbits pack model.safetensors -o packed.safetensors\n\n"
-    "fewbits pack checkpoint -o s3://bucket/packed --workers 4"
+    "fewbits pack checkpoint -o s3://bucket/packed --workers 4\n\n"
+    "fewbits pack step2000.safetensors --base step1000.safetensors"
 )
 MARK = ".fewbits"
 SUFFIX = ".safetensors"
@@ -45,6 +47,7 @@ class _Search(StrEnum):
 def pack(
     src: Source,
     dst: Destination = None,
+    base: Base = None,
     force: Force = False,
     threads: Threads = None,
     workers: Workers = None,
@@ -69,6 +72,10 @@ def pack(
     With --workers, processes share the files of a folder, or the tensors of a file, and the result
     is the same. If a folder is not finished, the same command goes on where it ended. SRC and DST
     may be URLs that fsspec knows.
+
+    With --base, an earlier checkpoint (packed or not; a folder for a folder), only what changed
+    since is packed, where that is smaller. Unpacking then needs the base: it is found if it lies
+    beside the result under the name it had, else say --base again.
     """
     from fewbits.files import pack_path
     from fewbits.lossless.choose import Lossless
@@ -95,6 +102,7 @@ def pack(
             progress=ratios,
             workers=workers,
             engine=engine.value,
+            base=base or (),
         )
     seconds, mean = watch.seconds, ratios.mean
     tell(src, target, totals, seconds, mean_ratio=mean, as_json=as_json, quiet=quiet)

@@ -53,6 +53,7 @@ def _look(path: str, name: str, index: int | None) -> _View:
     import numpy as np
 
     from fewbits import archive
+    from fewbits.delta import DeltaTensor
     from fewbits.errors import FewbitsError
     from fewbits.folders import tensor_files
     from fewbits.frame import PackedTensor
@@ -74,7 +75,9 @@ def _look(path: str, name: str, index: int | None) -> _View:
                 )
             if index is None:
                 index = next((i for i, plane in enumerate(planes) if plane.tables), 0)
-            data = to_storage(tensor.unpack())
+            # A delta's table describes the changes; to look at these takes no base.
+            coded = tensor.changes if isinstance(tensor, DeltaTensor) else tensor
+            data = to_storage(coded.unpack())
             histograms = tensor.header.plan.histograms(index, data)
             plane = planes[index]
             table, kind = plane.tables[0] if plane.tables else None, None
@@ -161,10 +164,13 @@ def _element(view: _View, value: int) -> str | None:
     """The element behind a value of the top plane, lower planes taken as zero."""
     import numpy as np
 
+    from fewbits.delta import DeltaTensor, Kind
     from fewbits.values.types import Remap
 
     plan, dtype = view.tensor.header.plan, view.tensor.dtype
     if view.index or view.plane.bytes_ == 0 or dtype.itemsize != plan.element_bytes:
+        return None
+    if isinstance(view.tensor, DeltaTensor) and view.tensor.kind is Kind.XOR:
         return None
     if not dtype.isnative or not dtype.name.startswith(("int", "uint", "float", "bfloat")):
         return None

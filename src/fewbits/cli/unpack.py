@@ -8,6 +8,7 @@ from fewbits.cli import console
 from fewbits.cli.errors import about
 from fewbits.cli.options import (
     LOCAL,
+    Base,
     Destination,
     Engine,
     Force,
@@ -22,12 +23,16 @@ from fewbits.cli.options import (
 from fewbits.cli.outcome import tell
 from fewbits.cli.pack import INDEX_SUFFIX, MARK, SUFFIX
 
-EXAMPLE = "fewbits unpack packed.safetensors -o model.safetensors"
+EXAMPLE = (
+    "fewbits unpack packed.safetensors -o model.safetensors\n\n"
+    "fewbits unpack step2000.fewbits.safetensors --base run/step1000.safetensors"
+)
 
 
 def unpack(
     src: Source,
     dst: Destination = None,
+    base: Base = None,
     force: Force = False,
     threads: Threads = None,
     workers: Workers = None,
@@ -39,6 +44,9 @@ def unpack(
 
     Without -o, model.fewbits.safetensors becomes model.safetensors and a folder X.fewbits
     becomes X. If a folder is not finished, the same command goes on where it ended.
+
+    What was packed with --base needs that base, in any form: the original or packed. It is found
+    if it lies beside SRC under the name it had.
     """
     from fewbits.files import unpack_path
 
@@ -55,6 +63,7 @@ def unpack(
             progress=ratios,
             workers=workers,
             engine=engine.value,
+            base=base or (),
         )
     tell(src, target, totals, watch.seconds, as_json=as_json, quiet=quiet)
 

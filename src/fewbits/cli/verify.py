@@ -9,6 +9,7 @@ from fewbits.cli import console
 from fewbits.cli.errors import EXIT_FAILURE, about
 from fewbits.cli.options import (
     LOCAL,
+    Base,
     Engine,
     Json,
     Quiet,
@@ -24,6 +25,7 @@ EXAMPLE = "fewbits verify packed.safetensors"
 
 def verify(
     src: Source,
+    base: Base = None,
     threads: Threads = None,
     workers: Workers = None,
     engine: Engine = LOCAL,
@@ -32,7 +34,8 @@ def verify(
 ) -> None:
     """Decode every tensor of packed files and check every checksum; writes nothing.
 
-    Goes on after a damaged file, so that one run over a folder tells about all of them.
+    Goes on after a damaged file, so that one run over a folder tells about all of them. What was
+    packed with --base is checked together with its base.
     """
     from fewbits.errors import FewbitsError
     from fewbits.files import verify_each
@@ -45,6 +48,7 @@ def verify(
             progress=Ratios(advance, by_packed=True),
             workers=workers,
             engine=engine.value,
+            base=base or (),
         ):
             found: dict[str, Any] = {"path": file.path, "ok": True, "error": None}
             try:
@@ -53,6 +57,7 @@ def verify(
                         raise file.error
                 found |= {
                     "tensors": file.tensors,
+                    "deltas": file.deltas,
                     "bytes": file.bytes_in,
                     "plain_bytes": file.bytes_out,
                 }
