@@ -68,7 +68,9 @@ struct RowCost {
   double rare;
   int verbatim_bits;
   int max_offset_length;
-  double log2_total = total > 0 ? std::log2(total) : 0;
+  // By the same function as the occurrences: a row that holds them all must cost nothing, not a little less,
+  // with which a search that goes on while it gains a hundredth would go on for ever.
+  double log2_total = total > 0 ? fast_log2(total) : 0;
   double log2_counts = rare > 0 ? std::log2(total / rare) : 0;
 
   double symbols(double occurrences) const {

@@ -216,6 +216,15 @@ def test_optimal_table_is_never_larger_than_the_papers(
     assert optimal.expected_bits(counts) <= paper.expected_bits(counts) + 0.001
 
 
+@pytest.mark.parametrize("count", [1, 3, 7, 100, 12345, 10**9 + 7])
+@pytest.mark.parametrize("method", ["optimal", "paper"])
+def test_one_value_alone_costs_nothing_and_ends_the_search(count: int, method: str) -> None:
+    counts = np.zeros(256, np.int64)
+    counts[9] = count
+    table = find_table(counts, method=method)  # type: ignore[arg-type]
+    assert table.expected_bits(counts) < 0.002
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     counts=small_histograms,
