@@ -34,6 +34,11 @@ SUFFIX = ".safetensors"
 INDEX_SUFFIX = ".safetensors.index.json"
 
 
+class _Effort(StrEnum):
+    FAST = "fast"
+    SMALL = "small"
+
+
 class _Coder(StrEnum):
     RANS = "rans"
     ARITHMETIC = "arithmetic"
@@ -52,7 +57,19 @@ def pack(
     threads: Threads = None,
     workers: Workers = None,
     engine: Engine = LOCAL,
-    rows: Annotated[int, typer.Option(help="Most rows a range table may have.")] = 16,
+    effort: Annotated[
+        _Effort, typer.Option(help="fast, or small to try all that may save a little.")
+    ] = _Effort.FAST,
+    rows: Annotated[
+        int | None,
+        typer.Option(help="Most rows a range table may have.", show_default="16; small: 64"),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            help="Most classes of rows, each with a table of its own.", show_default="8; small: 16"
+        ),
+    ] = None,
     count_bits: Annotated[
         int | None,
         typer.Option(
@@ -83,7 +100,9 @@ def pack(
     try:
         codec = Lossless(
             coder="rans" if coder is _Coder.RANS else "arithmetic",
+            effort="fast" if effort is _Effort.FAST else "small",
             rows=rows,
+            classes=classes,
             count_bits=count_bits,
             search="optimal" if search is _Search.OPTIMAL else "paper",
         )
