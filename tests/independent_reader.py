@@ -436,8 +436,11 @@ def read_marks(metadata: dict[str, str], names: list[str]) -> dict[str, str]:
     """Check what an archive says about deltas; the marks of tensors that are deltas."""
     version = metadata.get("fewbits.version")
     need(version in ("1", "2"), "not an archive of version 1 or 2")
-    need((version == "2") == ("fewbits.deltas" in metadata), "version and deltas do not agree")
-    if version == "1":
+    need(version == "2" or "fewbits.deltas" not in metadata, "version and deltas do not agree")
+    known = ("version", "checksum", "base", "deltas", "metadata", "header")
+    own = [key.removeprefix("fewbits.") for key in metadata if key.startswith("fewbits.")]
+    need(set(own) <= set(known), "an unknown key")
+    if "fewbits.deltas" not in metadata:
         return {}
     hint = metadata.get("fewbits.base", "base")
     need(hint not in ("", ".", ".."), "the base has no plain name")
@@ -473,6 +476,16 @@ def undo_delta(changed: Tensor, element: int, mark: str, base: Tensor | None) ->
     return dtype, shape, out
 
 
+def read_link(data: bytes, frames: dict[int, Tensor]) -> int:
+    """Where the frame starts that a link leads to, one of those before it."""
+    need(len(data) == 64, "a link has another size")
+    target, checksum = struct.unpack_from("<QQ", data, 8)
+    need(not any(data[4:8] + data[24:]), "a link holds more than it may")
+    need(xxh3(data[:16]) == checksum, "a link is damaged")
+    need(target in frames, "a link leads to no frame")
+    return int(target)
+
+
 def open_archive(
     data: bytes, base_tensors: dict[str, Tensor] | None = None
 ) -> tuple[list[str], dict[str, str], dict[str, Tensor]]:
@@ -485,22 +498,28 @@ def open_archive(
     base = 8 + len(text)
     header, metadata = parse_json(text)
     marks = read_marks(metadata, list(header))
+    version = metadata["fewbits.version"]
     found = re.search(rb'(?<!\\)"fewbits\.checksum"\s*:\s*"([0-9a-f]{16})"', text)
     need(found, "the archive's checksum is missing")
     a, b = found.span(1) if found else (0, 0)
     wanted = f"{xxh3(text[:a] + b'0' * 16 + text[b:]):016x}"
     need(metadata.get("fewbits.checksum") == wanted, "the archive's header is damaged")
-    tensors, at = {}, base
+    tensors, frames, at = {}, dict[int, Tensor](), base
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         begin, end = (base + offset for offset in entry["data_offsets"])
         need(begin == at <= end, "tensors overlap or leave a hole")
         need(entry["dtype"] == "U8" and entry["shape"] == [end - begin], "not a U8 vector")
         need(begin % 64 == 0, "a frame is not at a multiple of 64")
-        tensors[name], size = start_of_frame(data[begin:end])
+        if version == "2" and data[begin:end].startswith(b"FEWL"):
+            target, size = read_link(data[begin:end], frames), 64
+        else:
+            target = begin - base
+            frames[target], size = start_of_frame(data[begin:end])
+        tensors[name] = frames[target]
         padding, at = data[begin + size : end], end
         need(len(padding) < 64 and not any(padding), "a frame does not fill its entry")
         if name in marks:
-            known, element = (base_tensors or {}).get(name), data[begin + 6]
+            known, element = (base_tensors or {}).get(name), data[base + target + 6]
             tensors[name] = undo_delta(tensors[name], element, marks[name], known)
     need(at == len(data), "tensors do not fill the file")
     return list(header), metadata, tensors

@@ -9,7 +9,7 @@
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from math import prod
@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fewbits import _kernels, container, frame_header
+from fewbits import _kernels, container, frame_header, links
 from fewbits.atomic import atomic_file
 from fewbits.bases import (
     HINT_KEY,
@@ -36,6 +36,7 @@ from fewbits.errors import CorruptError, FewbitsError
 from fewbits.frame import PackedTensor
 from fewbits.frame_header import ALIGNMENT
 from fewbits.frameworks import as_array, converter
+from fewbits.loading import arrays
 from fewbits.lossless.choose import Lossless
 from fewbits.profiles import Profile
 from fewbits.sources import MemoryFile, PathLike, Source, open_source
@@ -47,8 +48,9 @@ VERSION_KEY, CHECKSUM_KEY = "fewbits.version", "fewbits.checksum"
 SOURCE_KEY = "fewbits.header"  # the original header, where it cannot be derived
 METADATA_KEY = "fewbits.metadata"  # "empty": the original had metadata, with nothing in it
 VERSION = "1"
-DELTA_VERSION = "2"  # of archives that hold deltas
-KNOWN_VERSIONS = f"versions {VERSION} and {DELTA_VERSION}"
+EXTENDED_VERSION = "2"  # of archives that hold deltas, or a frame that is that of several tensors
+KNOWN_VERSIONS = f"versions {VERSION} and {EXTENDED_VERSION}"
+KNOWN_KEYS = (VERSION_KEY, CHECKSUM_KEY, SOURCE_KEY, METADATA_KEY, HINT_KEY, MARKS_KEY)
 _NO_CHECKSUM = "0" * 16
 _CHECKSUM = re.compile(rb'("fewbits\.checksum":")([0-9a-f]{16})(")')
 
@@ -79,6 +81,8 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
             # Any key of ours: damage to one of them must not make frames look like plain tensors.
             self.packed = any(key.startswith(OWN_KEYS) for key in self.container.metadata or {})
             self._entries = {entry.name: entry for entry in self.container.entries}
+            self._at = {entry.start: entry for entry in self.container.entries}
+            self._links = (self.container.metadata or {}).get(VERSION_KEY) == EXTENDED_VERSION
             self._marks: dict[str, Mark] = {}
             if self.packed:
                 self._marks = _check_header(self.container)
@@ -116,14 +120,15 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
         return (self.container.metadata or {}).get(HINT_KEY) if self._marks else None
 
     def __getitem__(self, name: str) -> PackedTensor | NDArray[Any]:
-        entry = self._entries[name]
         base = self.container.data_start
-        begin, size = base + entry.start, entry.stop - entry.start
         if not self.packed:
-            data = np.frombuffer(self._source.read(begin, base + entry.stop), np.uint8)
-            return plain_array(data, entry)
+            entry = self._entries[name]
+            data = self._source.read(base + entry.start, base + entry.stop)
+            return plain_array(np.frombuffer(data, np.uint8), entry)
         context = f"{self.path}: tensor {name!r}"
         try:
+            entry = self.frame_entry(name)
+            begin, size = base + entry.start, entry.stop - entry.start
             fixed = self._source.read(begin, begin + min(size, frame_header.FIXED_BYTES))
             head_bytes = min(frame_header.declared_bytes(fixed), size)
             header = frame_header.parse(self._source.read(begin, begin + head_bytes), size)
@@ -166,6 +171,27 @@ class Archive(Mapping[str, "PackedTensor | NDArray[Any]"]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
+
+    def frame_entry(self, name: str) -> Entry:
+        """The entry that holds a packed tensor's frame: its own, or that of an earlier, equal one.
+
+        ``CorruptError`` for a link that is damaged or leads to nothing before it.
+        """
+        entry = self._entries[name]
+        if not self._links or entry.stop - entry.start != links.LINK_BYTES:
+            return entry
+        base = self.container.data_start
+        target = links.target_of(self._source.read(base + entry.start, base + entry.stop))
+        if target is None:
+            return entry
+        if target not in self._at or target >= entry.start:
+            raise CorruptError("link to no frame before it")
+        return self._at[target]
+
+    def expect(self, entries: Sequence[Entry]) -> None:
+        """Say which entries, one behind the other, will be read next, so that reading may begin."""
+        base = self.container.data_start
+        self._source.expect(base + entries[0].start, base + entries[-1].stop)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -261,13 +287,12 @@ def load(
     convert = converter(framework)
     tensors = {}
     with open(path, base=base, threads=threads, verify=verify) as archive:
-        for name, tensor in archive.items():
-            array = np.array(tensor) if isinstance(tensor, np.ndarray) else tensor.unpack()
+        for name, array in arrays(archive, threads):
             try:
                 tensors[name] = convert(array)
             except TypeError as error:
                 raise TypeError(f"{archive.path}: tensor {name!r}: {error}") from None
-    return tensors
+        return {name: tensors[name] for name in archive}
 
 
 def save(
@@ -323,14 +348,15 @@ def write_archive(
     """Write an archive: ``frames``, each in parts, of ``names``; its header lists ``listed``.
 
     The header's place is kept free and filled in last, since it tells where each frame ends, and
-    what ``packer`` made of the tensors.
+    what ``packer`` made of the tensors. A frame that equals an earlier one is not written again, a
+    link to that one is.
     """
     names, listed = list(names), list(listed)
 
-    def marks() -> dict[str, str]:
+    def marks(linked: bool) -> dict[str, str]:
         deltas = packer.metadata(listed) if packer else {}
-        own = {VERSION_KEY: DELTA_VERSION if deltas else VERSION, CHECKSUM_KEY: _NO_CHECKSUM}
-        own |= deltas
+        version = EXTENDED_VERSION if deltas or linked else VERSION
+        own = {VERSION_KEY: version, CHECKSUM_KEY: _NO_CHECKSUM} | deltas
         if metadata is not None and not metadata:
             own[METADATA_KEY] = "empty"
         if source_header is not None:
@@ -346,12 +372,18 @@ def write_archive(
 
     widest = 10**15
     reserved = container.header_text(
-        [Entry(name, "U8", (widest,), widest, widest) for name in names], marks(), align=ALIGNMENT
+        [Entry(name, "U8", (widest,), widest, widest) for name in names],
+        marks(False),
+        align=ALIGNMENT,
     )
     file.write(bytes(container.PREFIX_BYTES + len(reserved)))
-    entries, reached = {}, 0
-    for name, parts in zip(names, frames, strict=True):
-        size = 0
+    entries, reached, linked = {}, 0, False
+    written = links.Written(file, container.PREFIX_BYTES + len(reserved))
+    for name, frame in zip(names, frames, strict=True):
+        parts, size = list(frame), 0
+        start = written.start_of(parts, reached)
+        if start != reached:
+            parts, linked = [links.to_bytes(start)], True
         for part in parts:
             file.write(part)
             size += len(part)
@@ -361,7 +393,7 @@ def write_archive(
         reached += size + padding
     text = container.header_text(
         [entries[name] for name in listed],
-        marks(),
+        marks(linked),
         align=ALIGNMENT,
         least=container.PREFIX_BYTES + len(reserved),
     )
@@ -378,7 +410,7 @@ def _check_header(found: Container) -> dict[str, Mark]:
     """The checks of an archive's header (``docs/format.md``, "Archive"); the marks of deltas."""
     metadata = found.metadata or {}
     version = metadata.get(VERSION_KEY)
-    if version not in (VERSION, DELTA_VERSION):
+    if version not in (VERSION, EXTENDED_VERSION):
         raise CorruptError(f"archive version {version!r}; this release reads {KNOWN_VERSIONS}")
     blank, sums = _CHECKSUM.subn(rb"\g<1>" + _NO_CHECKSUM.encode() + rb"\g<3>", found.text, count=1)
     if not sums or _with_checksum(blank) != found.text:
@@ -386,10 +418,13 @@ def _check_header(found: Container) -> dict[str, Mark]:
     for entry in found.entries:
         if entry.dtype != "U8" or len(entry.shape) != 1 or entry.start % ALIGNMENT:
             raise CorruptError(f"tensor {entry.name!r} is not a frame")
-    if (MARKS_KEY in metadata) != (version == DELTA_VERSION):
-        raise CorruptError(f"archive version {version} does not go with its deltas")
-    if version == VERSION:
+    unknown = [key for key in metadata if key.startswith(OWN_KEYS) and key not in KNOWN_KEYS]
+    if unknown:
+        raise CorruptError(f"archive has a key {unknown[0]!r} that this release does not know")
+    if MARKS_KEY not in metadata:
         return {}
+    if version != EXTENDED_VERSION:
+        raise CorruptError(f"archive version {version} does not go with its deltas")
     try:
         return marks_in(metadata, [entry.name for entry in found.entries])
     except ValueError as error:

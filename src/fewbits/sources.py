@@ -4,12 +4,12 @@ import errno
 import mmap
 import os
 import threading
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
-
-import fsspec
 
 from fewbits.errors import FewbitsError
 
@@ -26,6 +26,10 @@ class Source(Protocol):
 
     def read(self, start: int, stop: int) -> memoryview:
         """Bytes start..stop, both within the file."""
+        ...
+
+    def expect(self, start: int, stop: int) -> None:
+        """Bytes start..stop will be read soon: begin to fetch them. Errors wait until then."""
         ...
 
     def close(self) -> None:
@@ -45,8 +49,12 @@ def open_source(path: PathLike) -> Source:
 
 def filesystem_of(url: str) -> tuple[Any, str]:
     """The fsspec filesystem of a URL, and the path in it; ``FewbitsError`` if there is none."""
+    from fsspec.core import (
+        url_to_fs,
+    )  # takes longer to import than all else that a local file needs
+
     with store_errors(url):
-        filesystem, path = fsspec.core.url_to_fs(url)
+        filesystem, path = url_to_fs(url)
         return filesystem, str(path)
 
 
@@ -89,6 +97,12 @@ class MappedFile:
             raise ValueError(f"{self._path}: is closed")
         return self._view[start:stop]
 
+    def expect(self, start: int, stop: int) -> None:
+        """Have the system read ahead."""
+        start -= start % mmap.PAGESIZE
+        if self._map is not None and hasattr(mmap, "MADV_WILLNEED"):
+            self._map.madvise(mmap.MADV_WILLNEED, start, stop - start)
+
     def close(self) -> None:
         """Drop the mapping, which goes when the last view of it does."""
         self._view = None
@@ -110,12 +124,18 @@ class MemoryFile:
         """A view of bytes start..stop."""
         return self._view[start:stop]
 
+    def expect(self, start: int, stop: int) -> None:
+        """All is there."""
+
     def close(self) -> None:
         """Nothing to let go: the bytes are the caller's."""
 
 
 class RemoteFile:
-    """A file behind fsspec; each read fetches just its range."""
+    """A file behind fsspec; each read fetches just its range, or waits for one that was expected.
+
+    It holds the two ranges that were expected last.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -124,6 +144,8 @@ class RemoteFile:
             self._file: Any = filesystem.open(path, "rb")
             self._size = int(self._file.seek(0, 2))
         self._place = threading.Lock()  # the file has one, which readers in many threads share
+        self._ahead: deque[tuple[int, int, Future[memoryview]]] = deque(maxlen=2)
+        self._fetcher = ThreadPoolExecutor(1)  # starts no thread before it is needed
 
     @property
     def size(self) -> int:
@@ -132,10 +154,22 @@ class RemoteFile:
 
     def read(self, start: int, stop: int) -> memoryview:
         """Bytes start..stop, fetched."""
+        for begin, end, fetched in tuple(self._ahead):
+            if begin <= start and stop <= end:
+                return fetched.result()[start - begin : stop - begin]
+        return self._fetch(start, stop)
+
+    def expect(self, start: int, stop: int) -> None:
+        """Fetch bytes start..stop in a thread."""
+        self._ahead.append((start, stop, self._fetcher.submit(self._fetch, start, stop)))
+
+    def _fetch(self, start: int, stop: int) -> memoryview:
         with store_errors(self._url), self._place:
             self._file.seek(start)
             return memoryview(self._file.read(stop - start))
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, when what is being fetched has come."""
+        self._fetcher.shutdown(cancel_futures=True)
+        self._ahead.clear()
         self._file.close()

@@ -34,6 +34,7 @@ class Summary:
     header_bytes: int  # tables, block index and padding included
     payload_bytes: int
     delta: str | None = None  # the kind, if it is what changed since a base
+    same_as: str | None = None  # the tensor whose frame this one shares
 
     @property
     def elements(self) -> int:

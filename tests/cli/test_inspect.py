@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fewbits
 from fewbits import archive
 from fewbits.cli import inspect as inspect_module
 from fewbits.demo import write_plain
@@ -39,6 +40,17 @@ def test_json_adds_up(packed: Path, run: Run) -> None:
     assert weight["ratio"] == weight["plain_bytes"] / weight["packed_bytes"]
     assert weight["bits"] == 8 * weight["packed_bytes"] / (96 * 64)
     assert weight["packed_bytes"] == weight["header_bytes"] + weight["payload_bytes"]
+
+
+def test_a_tensor_that_is_stored_under_another_name_says_so(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "tied.safetensors"
+    noise = np.random.default_rng(0).standard_normal((200, 30)).astype(np.float16)
+    fewbits.save({"embed": noise, "head": noise.copy()}, path)
+    lines = run("inspect", path).out.splitlines()
+    assert lines[3].endswith("same as embed") and not lines[2].endswith("same as embed")
+    document = json.loads(run("inspect", path, "--json").out)
+    assert [row["same_as"] for row in document["tensors"]] == [None, "embed"]
+    assert document["ratio"] == 2 * noise.nbytes / path.stat().st_size
 
 
 @pytest.mark.parametrize(

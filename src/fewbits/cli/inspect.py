@@ -1,7 +1,7 @@
 """``fewbits inspect``."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -120,7 +120,10 @@ def _summaries(opened: "Archive") -> "list[Summary]":
             continue
         tensor = opened[entry.name]
         assert isinstance(tensor, PackedTensor)
-        rows.append(summarize(entry.name, tensor))
+        row, holder = summarize(entry.name, tensor), opened.frame_entry(entry.name).name
+        if holder != entry.name:
+            row = replace(row, codec=f"same as {holder}", same_as=holder)
+        rows.append(row)
     return rows
 
 
@@ -231,7 +234,8 @@ def _cells(row: "Summary", packed: bool) -> list[str]:
         return cells
     if not row.elements:
         return [*cells, "-", "-", "-", row.codec]
-    return [*cells, f"{row.ratio:.3f}", f"{row.bits:.2f}", f"{row.entropy_bits:.2f}", row.codec]
+    codec = console.printable(row.codec)  # it may have a tensor's name in it
+    return [*cells, f"{row.ratio:.3f}", f"{row.bits:.2f}", f"{row.entropy_bits:.2f}", codec]
 
 
 def _totals(listing: _Listing) -> list[str]:
