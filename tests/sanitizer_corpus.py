@@ -14,6 +14,7 @@ import numpy as np
 import fewbits
 from fewbits import CorruptError, Lossless, _kernels, find_table
 from fewbits.lossless.histogram import histogram
+from fewbits.lossless.plan import Mode
 
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
 CODECS = [
@@ -38,6 +39,16 @@ def arrays(rng):
         yield (wave * 1000).astype(np.int64)[: n // 4 + 1]
         yield rng.integers(0, 256, n, dtype=np.uint8)
         yield np.full(n, 3, np.int16)
+    for rows, row in ((130, 129), (50, 3000), (17_000, 1)):
+        # Rows of two scales, which become classes; some of shorter floats, which begin a group.
+        wave = rng.normal(0, 1, (rows, row)) * rng.choice((1, 0.05), (rows, 1))
+        yield wave.astype(ml_dtypes.bfloat16)
+        yield np.clip(wave * 30, -127, 127).astype(np.int8)
+        yield np.clip(wave * 7, -8, 7).astype(ml_dtypes.int4)
+        wide = wave.astype(np.float32)
+        wide[::3] = wide[::3].astype(ml_dtypes.bfloat16)
+        yield wide
+        yield np.where(rng.random((rows, row)) < 0.999, 5, wave * 1000).astype(np.int16)
 
 
 def resealed(frame):
@@ -76,15 +87,20 @@ def main() -> None:
     """Go through the corpus once, then on with new damage until the time is up."""
     rng = np.random.default_rng(0)
     started, frames, tries, refused = time.monotonic(), [], 0, 0
+    modes, groups = set(), False
     for array in arrays(rng):
         for codec in CODECS:
             if codec.search == "paper" and array.size > 40_000:
                 continue
             frame = fewbits.pack(array, codec)
+            header = fewbits.PackedTensor.of(frame).header
+            modes.update(header.modes.tolist())
+            groups |= header.plan.classes is not None and any(header.plan.classes.starts_group[1:])
             for simd in _kernels.available_simd():
                 _kernels.set_simd(simd)
                 assert fewbits.unpack(frame).tobytes() == array.tobytes()
             frames.append(frame)
+    assert modes >= {*Mode} and groups, "a kind of block is missing"
     for width, exact in ((8, True), (12, False), (12, True)):
         counts = histogram(rng.geometric(0.01, 5000).clip(0, (1 << width) - 1), width)
         for covering in (False, True):

@@ -20,8 +20,11 @@ import fewbits.files
 import independent_reader as reader
 from fewbits.frame import PackedTensor
 from fewbits.frame_header import Header, to_bytes
-from fewbits.lossless.plan import Mode, Plan, RowClasses
+from fewbits.lossless.histogram import histogram
+from fewbits.lossless.plan import Coder, Mode, Plan, Plane, RowClasses
+from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
+from fewbits.values.types import Remap
 from independent_xxh3 import xxh3
 
 SAFETENSORS = (
@@ -213,6 +216,22 @@ def test_frames_with_any_classes(
     plane = replace(plane, tables=(*plane.tables, *others))
     plan = replace(plan, planes=(plane,), block_elements=block_elements, classes=classes)
     check_plan(plan, array)
+
+
+@pytest.mark.parametrize("verbatim_bits", [1, 3, 5])
+def test_classes_that_end_amid_a_byte_of_verbatim_bits(verbatim_bits: int) -> None:
+    rng = np.random.default_rng(verbatim_bits)
+    array = rng.geometric(0.05, 2990).clip(0, 255).astype(np.int16)
+    classes = RowClasses(13, rng.integers(0, 3, 230).astype(np.uint8), (True, False, False))
+    table = find_table(
+        histogram(array.view(np.uint16), 16),
+        count_bits=12,
+        max_offset_length=verbatim_bits + 4,
+        verbatim_bits=verbatim_bits,
+    )
+    plane = Plane(2, 0, Coder.RANS, verbatim_bits, (table,) * 3)
+    plan = Plan(2, Remap.IDENTITY, 999, (plane,), classes)
+    assert set(check_plan(plan, array)) == {Mode.BY_CLASS}
 
 
 @pytest.mark.parametrize("name", ["int8", "uint16", "float32", "int4"])

@@ -62,7 +62,7 @@ std::vector<std::pair<size_t, size_t>> Arrangement::blocks_of(size_t first, size
   for (size_t b = 0; b < blocks_.size(); ++b) {
     bool wanted = false;
     each_run(blocks_[b].start, blocks_[b].count, [&](size_t, size_t from, size_t count) {
-      wanted |= from < last && first < from + count;
+      wanted |= std::max(from, first) < std::min(from + count, last);
     });
     if (wanted) add(b);
   }

@@ -102,9 +102,9 @@ bool RansReader<Value>::read(Value* out, size_t count) {
     const size_t until = std::min({runs_[run_].end, coded_, last});
     size_t some = read_rounds(table, out, until - done_);
     if (!some) {  // up to where whole rounds may go on, or near the end of the words
-      const size_t to_round = lanes_ - done_ % lanes_;
+      const size_t round = std::max<size_t>(lanes_, 8), to_round = round - done_ % round;
       some = until - done_;
-      if (to_round < some && to_round < lanes_) some = to_round;
+      if (to_round < some && to_round < round) some = to_round;
       if (!read_plain(table, out, some)) return false;
     }
     out += some;
@@ -116,8 +116,8 @@ bool RansReader<Value>::read(Value* out, size_t count) {
 // As many of the next values as come in whole rounds; 0 where the vectors cannot start here.
 template <typename Value>
 size_t RansReader<Value>::read_rounds(const RansTable& table, Value* out, size_t count) {
-  if (table.spills || done_ % lanes_) return 0;
   const auto bits = static_cast<size_t>(table.verbatim_bits);
+  if (table.spills || done_ % lanes_ || done_ * bits % 8) return 0;  // verbatim bits from a whole byte on
   return choose_rounds<Value>(table, lanes_)(table, states_, lanes_, words_, end_,
                                              bits ? verbatim_ + done_ * bits / 8 : nullptr, out,
                                              count);

@@ -1,9 +1,34 @@
-// Whole frames: any plan, any block index, any payload. Every instruction set must stay within its buffers
-// and come to the same verdict and the same bytes.
+// Whole frames: any plan in any arrangement, with any index and payload, decoded into any window, and any
+// tensor packed and unpacked. Every instruction set must stay within its buffers and come to the same verdict
+// and the same bytes.
 #include "input.hpp"
 
 namespace fewbits::fuzz {
 namespace {
+
+enum Flag : uint8_t { kFit = 1, kMisfit = 2, kVerify = 4, kTwoThreads = 8, kPartly = 16, kPack = 32 };
+
+constexpr size_t kMostBytes = size_t{1} << 17;
+
+struct Case {
+  const Plan plan;
+  const Order order;
+  const uint8_t flags;
+
+  const Arrangement& arrangement() const { return order.arrangement; }
+  size_t element() const { return static_cast<size_t>(plan.element_bytes); }
+  size_t bytes() const { return arrangement().elements() * element(); }
+  int threads() const { return flags & kTwoThreads ? 2 : 1; }
+};
+
+using Elements = std::unique_ptr<uint8_t[]>;
+
+// The window's elements; zero where no block holds them.
+int64_t unpack(const Case& frame, const Blocks& blocks, size_t first, size_t last, Elements& out) {
+  out.reset(new uint8_t[(last - first) * frame.element()]());
+  return unpack_blocks(frame.plan, frame.arrangement(), blocks, {first, last, out.get()},
+                       frame.flags & kVerify, frame.threads());
+}
 
 // Half of all inputs have lengths that fit the payload, without which nothing is decoded.
 void fit_last_length(std::vector<uint32_t>& lengths, size_t payload_bytes) {
@@ -13,38 +38,88 @@ void fit_last_length(std::vector<uint32_t>& lengths, size_t payload_bytes) {
   if (others <= payload_bytes) lengths.back() = static_cast<uint32_t>(payload_bytes - others);
 }
 
-void run(Input in) {
-  const Plan plan = take_plan(in);
-  const uint8_t flags = in.take<uint8_t>();
-  const bool fit = flags & 1, misfit = flags & 2, verify = flags & 4;
-  const int threads = flags & 8 ? 2 : 1;
-  const size_t element = static_cast<size_t>(plan.element_bytes);
-  const size_t bytes = in.take<uint32_t>() % (1u << 18) / element * element;
-  const size_t blocks = plan.blocks(bytes) + misfit;
+void decode(const Case& frame, Input& in) {
+  const size_t elements = frame.arrangement().elements(), all_blocks = frame.arrangement().blocks();
+  size_t first = 0, last = elements, first_block = 0, blocks = all_blocks;
+  if (frame.flags & kPartly) {
+    first = in.take<uint32_t>() % (elements + 1);
+    last = first + in.take<uint32_t>() % (elements - first + 1);
+    first_block = in.take<uint16_t>() % (all_blocks + 1);
+    blocks = in.take<uint16_t>() % (all_blocks - first_block + 1);
+  }
+  const bool misfit = frame.flags & kMisfit;
+  if (misfit) blocks = all_blocks - first_block + 1;
   if (blocks > in.left()) return;  // the index of a frame is in the file, too
-  const auto modes = in.column<uint8_t>(blocks * plan.planes.size());
+  const auto modes = in.column<uint8_t>(blocks * frame.plan.planes.size());
   auto lengths = in.column<uint32_t>(modes.size());
   const auto checksums = in.column<uint64_t>(blocks);
   const auto payload = in.rest();
-  if (fit) fit_last_length(lengths, payload.size());
+  if (frame.flags & kFit) fit_last_length(lengths, payload.size());
+  const Blocks given{first_block,      blocks,         modes.data(),  lengths.data(),
+                     checksums.data(), payload.data(), payload.size()};
 
-  bool first = true;
-  int64_t verdict = 0;
-  std::unique_ptr<uint8_t[]> wanted(new uint8_t[bytes]);
+  // What any window must be a part of.
+  set_simd("portable");
+  Elements whole, part;
+  const int64_t verdict = unpack(frame, given, 0, elements, whole);
+  require(verdict >= kAllWell && verdict <= static_cast<int64_t>(blocks), "a verdict names a block");
+  require(!misfit || verdict == static_cast<int64_t>(blocks), "an index of another size is refused");
   on_every_simd([&] {
-    std::unique_ptr<uint8_t[]> out(new uint8_t[bytes]());
-    const int64_t damaged =
-        unpack_blocks(plan, payload.data(), payload.size(), modes.data(), lengths.data(),
-                      checksums.data(), blocks, out.get(), bytes, verify, threads);
-    require(damaged >= kAllWell && damaged <= static_cast<int64_t>(blocks), "a verdict names a block");
-    require(!misfit || damaged == static_cast<int64_t>(blocks), "an index of another size is refused");
-    require(first || damaged == verdict, "instruction sets agree on the verdict");
-    require(first || damaged != kAllWell || std::memcmp(out.get(), wanted.get(), bytes) == 0,
-            "instruction sets agree on the bytes");
-    if (first) wanted = std::move(out);
-    verdict = damaged;
-    first = false;
+    require(unpack(frame, given, first, last, part) == verdict, "all agree on the verdict");
+    require(verdict != kAllWell || std::memcmp(part.get(), whole.get() + first * frame.element(),
+                                               (last - first) * frame.element()) == 0,
+            "all agree on the bytes");
   });
+}
+
+struct Frame {
+  Packed index;
+  std::vector<uint8_t> payload;
+};
+
+Frame pack(const Case& frame, const std::vector<uint8_t>& tensor) {
+  Frame packed;
+  packed.payload.resize(tensor.size());
+  packed.index = pack_blocks(frame.plan, frame.arrangement(), tensor.data(), frame.threads(),
+                             packed.payload.data());
+  packed.payload.resize(packed.index.payload_bytes);
+  packed.payload.shrink_to_fit();
+  return packed;
+}
+
+// Bytes so far apart that all but a few elements may be equal, which sparse blocks are for.
+std::vector<uint8_t> take_tensor(const Case& frame, Input& in) {
+  const size_t stride = size_t{in.take<uint16_t>()} % 2048 + 1;
+  std::vector<uint8_t> tensor(frame.bytes(), in.take<uint8_t>());
+  for (size_t at = 0; at < tensor.size() && in.left(); at += stride) tensor[at] = in.take<uint8_t>();
+  tensor.shrink_to_fit();
+  return tensor;
+}
+
+void round_trip(const Case& frame, Input& in) {
+  const auto tensor = take_tensor(frame, in);
+  set_simd("portable");
+  const Frame wanted = pack(frame, tensor);
+  on_every_simd([&] {
+    const Frame found = pack(frame, tensor);
+    require(found.index.modes == wanted.index.modes && found.index.lengths == wanted.index.lengths &&
+                found.index.checksums == wanted.index.checksums && found.payload == wanted.payload,
+            "all write the same bytes");
+    const Blocks all{0, frame.arrangement().blocks(), found.index.modes.data(),
+                     found.index.lengths.data(), found.index.checksums.data(), found.payload.data(),
+                     found.payload.size()};
+    Elements out;
+    require(unpack(frame, all, 0, frame.arrangement().elements(), out) == kAllWell,
+            "what was packed is well");
+    require(std::equal(tensor.begin(), tensor.end(), out.get()), "what was packed comes back");
+  });
+}
+
+void run(Input in) {
+  Plan plan = take_plan(in);
+  Order order = take_order(in, kMostBytes / static_cast<size_t>(plan.element_bytes));
+  const Case frame{std::move(plan), std::move(order), in.take<uint8_t>()};
+  frame.flags & kPack ? round_trip(frame, in) : decode(frame, in);
 }
 
 }  // namespace

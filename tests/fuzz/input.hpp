@@ -1,9 +1,10 @@
 // What the fuzz targets share: fields taken off the front of an input, whatever its bytes are.
 //
-// `seeds.py` writes the same fields from what the library's own writer made. A new field of a plan goes
-// into both.
+// `seeds.py` writes the same fields from what the library's own writer made. A new field of a plan or an
+// arrangement goes into both.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 #include "blocks.hpp"
 #include "dispatch.hpp"
 #include "range_table.hpp"
+#include "rans.hpp"
 
 namespace fewbits::fuzz {
 
@@ -74,11 +76,33 @@ inline Table take_table(Input& in) {
   return std::make_shared<RangeTable>(width, count_bits, starts, lengths, counts);
 }
 
+// Tables that code the values of one payload, each up to where the next goes on.
+struct Runs {
+  std::vector<Table> sources;
+  std::vector<std::unique_ptr<const RansTable>> tables;
+  std::vector<RansRun> all;
+};
+
+// Throws std::invalid_argument for what is no table, or none that can share a payload.
+inline Runs take_runs(Input& in) {
+  Runs runs;
+  const size_t count = in.take<uint8_t>() % 4 + 1;
+  const int verbatim_bits = in.take<uint8_t>();
+  for (size_t end = 0; runs.all.size() < count;) {
+    end += in.take<uint16_t>();
+    runs.sources.push_back(take_table(in));
+    if (runs.sources.back()->width != runs.sources.front()->width)
+      throw std::invalid_argument("tables of one payload are for the same values");
+    runs.tables.push_back(std::make_unique<RansTable>(*runs.sources.back(), verbatim_bits));
+    runs.all.push_back({runs.tables.back().get(), end});
+  }
+  return runs;
+}
+
 // Throws std::invalid_argument for what is no plan.
 inline Plan take_plan(Input& in) {
   const int element_bytes = in.take<uint8_t>();
   const auto remap = static_cast<Remap>(in.take<uint8_t>() % 3);
-  const size_t block_elements = in.take<uint16_t>();
   std::vector<Plane> planes;
   for (size_t left = in.take<uint8_t>() % 9; left > 0; --left) {
     const int bytes = in.take<uint8_t>(), offset = in.take<uint8_t>();
@@ -88,7 +112,31 @@ inline Plan take_plan(Input& in) {
     for (Table& table : tables) table = take_table(in);
     planes.emplace_back(bytes, offset, coder, verbatim_bits, tables);
   }
-  return Plan(element_bytes, remap, block_elements, std::move(planes));
+  return Plan(element_bytes, remap, std::move(planes));
+}
+
+// The order of at most so many elements, and what it was made from.
+struct Order {
+  Arrangement arrangement;
+  size_t block_elements, row_elements;
+  std::vector<uint8_t> class_of_row;  // empty where there are no classes
+  std::vector<bool> starts_group;
+};
+
+// Throws std::invalid_argument for what is no arrangement.
+inline Order take_order(Input& in, size_t most_elements) {
+  const size_t elements = in.take<uint32_t>() % (most_elements + 1);
+  const size_t block_elements = in.take<uint16_t>(), row_elements = in.take<uint16_t>();
+  const size_t classes = in.take<uint8_t>();
+  if (classes == 0) return {Arrangement(elements, block_elements), block_elements, 0, {}, {}};
+  std::vector<bool> starts_group;
+  for (size_t c = 0; c < classes; ++c) starts_group.push_back(in.take<uint8_t>() & 1);
+  const size_t rows = row_elements ? (elements + row_elements - 1) / row_elements : 0;
+  if (rows > in.left()) throw std::invalid_argument("the classes of a frame's rows are in the file");
+  auto class_of_row = in.column<uint8_t>(rows);
+  for (uint8_t& c : class_of_row) c = static_cast<uint8_t>(c % (classes + 1));  // mostly a class there is
+  return {Arrangement(elements, block_elements, row_elements, class_of_row, starts_group),
+          block_elements, row_elements, class_of_row, starts_group};
 }
 
 // Calls f once for each instruction set that this processor has.

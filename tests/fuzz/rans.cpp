@@ -1,4 +1,4 @@
-// rANS payloads under any table: every instruction set, read whole or in pieces, must stay within its
+// rANS payloads under any tables, one after the other: every instruction set, read whole or in pieces, must stay within its
 // buffers and come to the same verdict and the same values.
 #include "input.hpp"
 
@@ -12,13 +12,13 @@ struct Outcome {
 };
 
 template <typename Value>
-Outcome<Value> decode(const RansTable& table, const std::vector<uint8_t>& payload, size_t n,
-                      size_t piece) {
+Outcome<Value> decode(const Runs& runs, const std::vector<uint8_t>& payload, size_t piece) {
   Outcome<Value> found;
+  const size_t n = runs.all.back().end;
   found.values.resize(n);
   found.values.shrink_to_fit();
-  RansReader<Value> reader(table);
-  found.opened = reader.open(payload.data(), payload.size(), n);
+  RansReader<Value> reader(runs.all);
+  found.opened = reader.open(payload.data(), payload.size());
   found.read = found.opened;
   for (size_t at = 0; found.read && at < n; at += piece)
     found.read = reader.read(found.values.data() + at, std::min(piece, n - at));
@@ -27,11 +27,16 @@ Outcome<Value> decode(const RansTable& table, const std::vector<uint8_t>& payloa
 }
 
 template <typename Value>
-void run(const RansTable& table, const std::vector<uint8_t>& payload, size_t n, size_t piece) {
+void run(const Runs& runs, const std::vector<uint8_t>& payload, size_t piece) {
+  const size_t n = runs.all.back().end;
   set_simd("portable");
-  const auto plain = decode<Value>(table, payload, n, std::max<size_t>(n, 1));
+  const auto plain = decode<Value>(runs, payload, std::max<size_t>(n, 1));
+  const bool loaded = !payload.empty() && payload[0] & kLoaded;
+  require(!plain.opened || !loaded ||
+              values_a_lane(runs.sources.front()->width) << (payload[0] & ~kLoaded) <= n,
+          "lanes hold no more values than there are");
   on_every_simd([&] {
-    const auto found = decode<Value>(table, payload, n, piece);
+    const auto found = decode<Value>(runs, payload, piece);
     require(found.opened == plain.opened, "all open or none");
     require(found.read == plain.read, "all read or none");
     require(found.finished == plain.finished, "all finish or none");
@@ -40,14 +45,11 @@ void run(const RansTable& table, const std::vector<uint8_t>& payload, size_t n, 
 }
 
 void run(Input in) {
-  const auto source = take_table(in);
-  const int verbatim_bits = in.take<uint8_t>();
-  const size_t n = in.take<uint16_t>();
+  const Runs runs = take_runs(in);
   const size_t piece = kMaxLanes * (in.take<uint8_t>() % 16 + 1);
-  const RansTable table(*source, verbatim_bits);
   const auto payload = in.rest();
-  if (source->width > 8) run<uint16_t>(table, payload, n, piece);
-  else run<uint8_t>(table, payload, n, piece);
+  if (runs.sources.front()->width > 8) run<uint16_t>(runs, payload, piece);
+  else run<uint8_t>(runs, payload, piece);
 }
 
 }  // namespace

@@ -1,10 +1,11 @@
-"""Damaged frames and archives decode to the very same tensors or raise ``CorruptError``.
+"""Damaged frames, archives and streams decode to the very same tensors or raise ``CorruptError``.
 
 ``python tests/reliability/test_mutations.py 1000000`` tries so many. Each mutation follows from its
 number, so a failure names all that is needed to see it again: ``... test_mutations.py 1 NUMBER``.
 """
 
 import faulthandler
+import io
 import multiprocessing
 import random
 import re
@@ -16,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,9 @@ from fewbits import CorruptError, FewbitsError, Lossless, _kernels
 from fewbits.archive import _CHECKSUM, _with_checksum
 from fewbits.container import PREFIX_BYTES, with_prefix
 from fewbits.frame_header import ALIGNMENT
+from fewbits.lossless.plan import Mode
 from fewbits.originals import source_container
+from fewbits.stream import _CHECKSUM_BYTES, _RECORD, START, StreamReader, StreamWriter, _chained
 
 SECONDS_A_BATCH = 600  # far more than a batch takes: a process that hangs is ended with a traceback
 BATCH = 20_000
@@ -57,14 +61,32 @@ def tensors() -> dict[str, np.ndarray]:
     }
 
 
+def larger_tensors() -> dict[str, np.ndarray]:
+    """Tensors of every new kind of block that takes some size."""
+    rng = np.random.default_rng(1)
+    rows = rng.normal(0, 1, (130, 129)) * rng.choice((1, 0.05), (130, 1))
+    widened = rows.astype(np.float32)
+    widened[::3] = widened[::3].astype(ml_dtypes.bfloat16)
+    return {
+        "many": rng.laplace(0, 8, 40_000).clip(-127, 127).astype(np.int8),  # for the vector loops
+        "classes": rows.astype(np.float16),
+        "widened": widened,
+        "sparse": np.where(np.arange(20_000) % 1013 == 5, 7, 0).astype(np.int16),
+    }
+
+
 @cache
 def frames() -> list[tuple[bytes, Tensors]]:
     """Frames, each with what it decodes to."""
     codecs = (Lossless(), Lossless(coder="arithmetic"), Lossless(rows=40, count_bits=14))
-    many = (np.random.default_rng(1).laplace(0, 8, 40_000)).clip(-127, 127).astype(np.int8)
     pairs = [(array, codec) for array in tensors().values() for codec in codecs]
-    pairs.append((many, Lossless()))  # enough for the vector loops
-    return [(fewbits.pack(array, codec), {"": array}) for array, codec in pairs]
+    pairs += [(array, Lossless()) for array in larger_tensors().values()]
+    made = [(fewbits.pack(array, codec), {"": array}) for array, codec in pairs]
+    headers = [fewbits.PackedTensor.of(frame).header for frame, _ in made]
+    modes = set(np.concatenate([header.modes for header in headers]).tolist())
+    assert modes >= {*Mode}, "a kind of block is missing"
+    assert any(h.plan.classes and any(h.plan.classes.starts_group[1:]) for h in headers), "groups"
+    return made
 
 
 @cache
@@ -77,6 +99,22 @@ def archives() -> list[tuple[bytes, Tensors]]:
             subset = {name: tensors()[name] for name in names}
             fewbits.save(subset, path, metadata={"format": "np"})
             made.append((path.read_bytes(), subset))
+    return made
+
+
+@cache
+def streams() -> list[tuple[bytes, Tensors]]:
+    """Streams, each with its arrays by number."""
+    rng, made = np.random.default_rng(2), []
+    for dtype, scale in (("int8", 9), ("float32", 1), (ml_dtypes.bfloat16, 0.02)):
+        file, arrays = io.BytesIO(), []
+        with StreamWriter(file, dtype) as writer:
+            for step, shape in enumerate(((20, 30), (0, 3), (), (700,), (10, 70))):
+                # What passes changes, so that tables are sent again.
+                wave = rng.laplace(0, scale * (1 + 3 * (step > 2)), shape)
+                arrays.append(np.asarray(wave).clip(-127, 127).astype(dtype))
+                writer.append(arrays[-1])
+        made.append((file.getvalue(), {str(n): array for n, array in enumerate(arrays)}))
     return made
 
 
@@ -116,8 +154,8 @@ def delete(rng: random.Random, data: bytearray) -> None:
 
 
 def splice(rng: random.Random, data: bytearray) -> None:
-    """A piece of another frame or archive over as many bytes here, often at the same place."""
-    other = rng.choice(rng.choice((frames(), archives())))[0]
+    """A piece of another file over as many bytes here, often at the same place."""
+    other = rng.choice(rng.choice((frames(), archives(), streams())))[0]
     size = min(rng.choice((8, 64, 512)), len(other), len(data))
     source = rng.randrange(len(other) - size + 1)
     aligned = rng.random() < 0.5 and source + size <= len(data)
@@ -143,7 +181,7 @@ TOKENS = (
 def edit_header(rng: random.Random, data: bytearray) -> None:
     """Some of an archive's header becomes another piece of JSON; what is behind stays aligned."""
     size = int.from_bytes(data[:PREFIX_BYTES], "little")
-    if not 0 < size <= len(data) - PREFIX_BYTES or data.startswith(b"FEWB"):
+    if not 0 < size <= len(data) - PREFIX_BYTES or data.startswith((b"FEWB", b"FEWS")):
         return overwrite_near_start(rng, data)
     at = PREFIX_BYTES + rng.randrange(size)
     gone, token = rng.choice((0, 0, 1, 2, 5)), rng.choice(TOKENS)
@@ -181,6 +219,27 @@ def reseal_archive(data: bytearray) -> None:
         data[: PREFIX_BYTES + size] = with_prefix(_with_checksum(blank))
     for found in re.finditer(b"FEWB", bytes(data)):
         reseal_frame(data, found.start())
+
+
+def reseal_stream(data: bytearray) -> None:
+    """Make the checksums of all records right, as far as records can be found."""
+    file = io.BytesIO(data)
+
+    class Resealing(StreamReader):
+        def _record(self) -> tuple[int, bytes]:
+            at = file.tell()
+            head = bytes(self._take(_CHECKSUM_BYTES + _RECORD.size))[_CHECKSUM_BYTES:]
+            kind, size = _RECORD.unpack(head)
+            body = bytes(self._take(size))
+            self._previous = _chained(self._previous, head + body)
+            data[at : at + _CHECKSUM_BYTES] = self._previous
+            return kind, body
+
+    data[: len(START)] = START[: len(data)]
+    with suppress(CorruptError):
+        reader = Resealing(file)
+        while reader.next_shape() is not None:
+            reader._payload()
 
 
 def same(found: np.ndarray, wanted: np.ndarray) -> bool:
@@ -223,26 +282,43 @@ def read_archive(path: Path, rng: random.Random, verify: bool) -> dict[str, np.n
         return found
 
 
+def read_stream(data: bytes, trusted: Tensors | None, verify: bool) -> dict[str, np.ndarray]:
+    """``trusted``: what arrays must be even if damage comes after them."""
+    reader = StreamReader(io.BytesIO(data), threads=1, verify=verify)
+    found: dict[str, np.ndarray] = {}
+    while (shape := reader.next_shape()) is not None:
+        assert prod(shape) * reader.dtype.itemsize <= BYTES_A_BYTE * len(data), "promises too much"
+        array, name = reader.read(), str(len(found))
+        assert array is not None and array.shape == shape
+        assert trusted is None or same(array, trusted[name]), "a wrong array before the damage"
+        found[name] = array
+    return found
+
+
 def mutation(number: int, folder: Path) -> str:
     """Try one mutation; the outcome in a word. Any exception is a failure of the property."""
     rng = random.Random(number)
-    as_archive, resealed, verify = rng.random() < 0.3, rng.random() < 0.4, rng.random() < 0.9
-    original, wanted = rng.choice(archives() if as_archive else frames())
+    kind, resealed, verify = rng.random(), rng.random() < 0.4, rng.random() < 0.9
+    pool = archives if kind < 0.3 else streams if kind < 0.45 else frames
+    reseal = {archives: reseal_archive, streams: reseal_stream, frames: reseal_frame}[pool]
+    original, wanted = rng.choice(pool())
     data = bytearray(original)
     for _ in range(rng.choice((1, 1, 1, 2, 5))):
         if data:
             rng.choice(MUTATIONS)(rng, data)
     if resealed:
-        reseal_archive(data) if as_archive else reseal_frame(data)
+        reseal(data)
     # A splice can make a whole file of another that has its size.
-    undamaged = dict((*frames(), *archives())).get(bytes(data))
+    undamaged = dict(pool()).get(bytes(data))
     wanted = wanted if undamaged is None else undamaged
     try:
-        if as_archive:
+        if pool is archives:
             path = folder / "m"
             path.unlink(missing_ok=True)  # arrays may still be views of the file before
             path.write_bytes(data)
             found = read_archive(path, rng, verify)
+        elif pool is streams:
+            found = read_stream(bytes(data), None if resealed or not verify else wanted, verify)
         else:
             found = read_frame(bytes(data), rng, verify)
     except CorruptError as error:
@@ -260,7 +336,7 @@ def batch(first: int, count: int, outcomes: Any) -> None:
     """Mutations ``first`` and on, in a process of bounded memory; puts outcomes and peak memory."""
     faulthandler.enable()
     faulthandler.dump_traceback_later(SECONDS_A_BATCH, exit=True)
-    frames(), archives()
+    frames(), archives(), streams()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     seen: Counter[str] = Counter()
