@@ -13,6 +13,7 @@ namespace {
 
 // So many elements are remapped and cut at a time: what stays in a first-level cache.
 constexpr size_t kStep = size_t{1} << 12;
+constexpr size_t kFewElements = size_t{1} << 19;
 
 // Calls visit(row, values, count) for every `step`th row's values of a plane, some at a time.
 template <typename Visit>
@@ -54,6 +55,15 @@ std::vector<uint64_t> whole_values(const Plan& plan, size_t index, const uint8_t
                                    size_t elements, size_t row_elements,
                                    const std::vector<uint8_t>& bin_of_row, size_t bins) {
   const Plane& plane = plan.planes[index];
+  const size_t space = plane.bytes ? size_t{1} << (8 * sizeof(Value)) : 16;
+  if (elements < kFewElements) {  // clearing the tables of tallies would take longer than counting
+    std::vector<uint64_t> counts(bins * space, 0);
+    each_row(plan, index, data, elements, row_elements, 1, [&](size_t row, const auto* v, size_t n) {
+      uint64_t* const own = counts.data() + bin_of_row[row] * space;
+      for (size_t i = 0; i < n; ++i) ++own[v[i]];
+    });
+    return counts;
+  }
   std::vector<Tally<Value>> tallies(bins);
   if (plan.remap == Remap::identity && plane.bytes == plan.element_bytes) {  // as they are
     for (size_t row = 0, at = 0; at < elements; ++row) {
@@ -69,7 +79,7 @@ std::vector<uint64_t> whole_values(const Plan& plan, size_t index, const uint8_t
   std::vector<uint64_t> counts;
   for (Tally<Value>& tally : tallies) {
     const std::vector<uint64_t>& own = tally.counts();
-    counts.insert(counts.end(), own.begin(), own.begin() + (plane.bytes ? own.size() : 16));
+    counts.insert(counts.end(), own.begin(), own.begin() + static_cast<ptrdiff_t>(space));
   }
   return counts;
 }

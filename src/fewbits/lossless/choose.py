@@ -231,18 +231,7 @@ def _code(
         starts = [0, *(c for c in range(1, classes.classes) if classes.starts_group[c])]
         groups = np.add.reduceat(histograms, starts, axis=0)
     if classes is not None and leads:
-        coded, bits = _best_coding(plane, histograms.sum(axis=0), settings)
-        if coded.coder == Coder.NONE:
-            return plane, float(histograms.sum() * plane.width)
-        tables: list[RangeTable] = []
-        bits = 0.0
-        for counts in histograms:
-            own, own_bits = _best_coding(plane, counts, settings, coded.verbatim_bits)
-            if not own.tables:  # few values, far apart; the table of all values can write them
-                own, own_bits = coded, _coded_bits(coded.tables[0], counts, coded.verbatim_bits)
-            tables += own.tables
-            bits += own_bits
-        return replace(coded, tables=tuple(tables)), bits
+        return _code_by_class(plane, histograms, settings)
     best, price = plane, 0.0
     for counts in groups:
         bits = float(counts.sum() * plane.width)
@@ -257,6 +246,35 @@ def _code(
                 best, bits = replace(coded, tables=best.tables + coded.tables), coded_bits
         price += bits
     return best, price
+
+
+def _code_by_class(plane: Plane, histograms: Histogram, settings: Lossless) -> tuple[Plane, float]:
+    """A plane with a table for each class, and its price in bits."""
+    order = np.argsort(-histograms.sum(axis=1), kind="stable").tolist()
+    codings: dict[int, tuple[Plane, float]] = {}
+    verbatim_bits = None  # as suits the largest class; the same for all
+    for c in order:
+        codings[c] = _best_coding(plane, histograms[c], settings, verbatim_bits)
+        verbatim_bits = codings[c][0].verbatim_bits
+        if not codings[c][0].tables:
+            break
+    else:
+        found = [codings[c] for c in range(len(histograms))]
+        coded = replace(found[0][0], tables=tuple(own.tables[0] for own, _ in found))
+        return coded, sum(bits for _, bits in found)
+    # A class has few values, far apart. The table of all values can write them, if there is one.
+    whole, _ = _best_coding(plane, histograms.sum(axis=0), settings)
+    if whole.coder == Coder.NONE:
+        return plane, float(histograms.sum() * plane.width)
+    tables: list[RangeTable] = []
+    price = 0.0
+    for counts in histograms:
+        own, bits = _best_coding(plane, counts, settings, whole.verbatim_bits)
+        if not own.tables:
+            own, bits = whole, _coded_bits(whole.tables[0], counts, whole.verbatim_bits)
+        tables += own.tables
+        price += bits
+    return replace(whole, tables=tuple(tables)), price
 
 
 def _best_coding(

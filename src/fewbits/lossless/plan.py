@@ -128,7 +128,7 @@ class Plan:
             rows, class_of_row = self.classes.row_elements, self.classes.class_of_row
             count = self.classes.classes
         counts = self.kernel.histograms(plane, data, rows, class_of_row, count)
-        return counts.reshape(count, -1).astype(np.int64)
+        return counts.reshape(count, -1).view(np.int64)
 
     def arrangement(self, storage_bytes: int) -> "_kernels.Arrangement":
         """The order of the elements of a tensor of this many bytes, and where blocks end in it."""

@@ -16,7 +16,6 @@ True
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ from fewbits.lossless.histogram import Histogram, entropy
 from fewbits.lossless.plan import MAX_BLOCK_BYTES, Coder, Plan, Plane
 from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
-from fewbits.values.remaps import nibble_histogram, remapped
+from fewbits.values.remaps import nibble_histogram, places
 from fewbits.values.types import Layout, Remap
 
 # A table whose offsets spill, or of more than 12 count bits, decodes many times slower, and what
@@ -117,7 +116,7 @@ class Tally:
                 yield bare, [nibble_histogram(self._histograms[0])]
             else:
                 histogram = np.empty_like(self._histograms[0])
-                histogram[_places(remap, bare.planes[0].width)] = self._histograms[0]
+                histogram[places(remap, bare.planes[0].width)] = self._histograms[0]
                 yield bare, [histogram]
         if layout.element_bytes == 1 and layout.planes != NIBBLE_PLANES:
             bare = _bare(layout, Remap.IDENTITY, NIBBLE_PLANES)
@@ -127,14 +126,8 @@ class Tally:
         """Those of elements of more than two bytes, counted under another remap than ``remap``."""
         top, *others = self._histograms
         if remap != self._counting.remap:  # the sign of floats, which moves within the top plane
-            top = top[_places(self._counting.remap, 16)]
+            top = top[places(self._counting.remap, 16)]
         return [top, *others]
-
-
-@cache
-def _places(remap: Remap, width: int) -> NDArray[np.int64]:
-    """What each value of ``width`` bits becomes."""
-    return remapped(np.arange(1 << width), remap, width)
 
 
 def block_elements(layout: Layout, settings: Lossless) -> int:

@@ -6,6 +6,7 @@ The kernels remap whole tensors; this is the same on single values, for tables a
 [0, 1, 2, 3]
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,17 @@ def remapped(values: NDArray[Any], remap: Remap, width: int) -> NDArray[np.int64
     return wide
 
 
+@cache
+def places(remap: Remap, width: int) -> NDArray[np.int64]:
+    """What each value of ``width`` bits becomes, in order."""
+    return remapped(np.arange(1 << width), remap, width)
+
+
 def remapped_histogram(histogram: NDArray[np.int64], remap: Remap) -> NDArray[np.int64]:
     """The histogram that the remapped values have, from that of the values."""
     width = histogram.size.bit_length() - 1
     result = np.empty_like(histogram)
-    result[remapped(np.arange(histogram.size), remap, width)] = histogram
+    result[places(remap, width)] = histogram
     return result
 
 
