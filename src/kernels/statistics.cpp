@@ -56,7 +56,7 @@ std::vector<uint64_t> whole_values(const Plan& plan, size_t index, const uint8_t
                                    const std::vector<uint8_t>& bin_of_row, size_t bins) {
   const Plane& plane = plan.planes[index];
   const size_t space = plane.bytes ? size_t{1} << (8 * sizeof(Value)) : 16;
-  if (elements < kFewElements) {  // clearing the tables of tallies would take longer than counting
+  if (sizeof(Value) == 2 && elements < kFewElements) {  // clearing large tallies would take longer
     std::vector<uint64_t> counts(bins * space, 0);
     each_row(plan, index, data, elements, row_elements, 1, [&](size_t row, const auto* v, size_t n) {
       uint64_t* const own = counts.data() + bin_of_row[row] * space;
