@@ -115,6 +115,7 @@ def cut_bins(bins: Bins, histograms: Histogram, most: int, table_bits: float) ->
     values, low bytes that are not zero, a table a class, and the classes of the rows.
     """
     count = len(histograms)
+    histograms = histograms[:, histograms.any(axis=0)]  # of floats most exponents never occur
     below = np.concatenate((np.zeros((1, histograms.shape[1])), np.cumsum(histograms, axis=0)))
     cost = np.full((count + 1, count + 1), np.inf)
     for first in range(count):
