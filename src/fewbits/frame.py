@@ -84,8 +84,8 @@ def _planned(
     name = dtype_name(array.dtype)
     data = to_storage(array)
     plan, entropy_bits = _plan(data, array, codec or Lossless(), layout or layout_of(array.dtype))
-    blocks = plan.arrangement(data.size).blocks
-    parts = blocks * len(plan.planes)
+    arrangement = plan.arrangement(data.size)
+    parts = arrangement.blocks * len(plan.planes)
     header = Header(
         dtype=name,
         shape=array.shape,
@@ -93,14 +93,17 @@ def _planned(
         plan=plan,
         modes=np.zeros(parts, np.uint8),
         lengths=np.zeros(parts, np.uint32),
-        checksums=np.zeros(blocks, np.uint64),
+        checksums=np.zeros(arrangement.blocks, np.uint64),
     )
+    header.__dict__["arrangement"] = arrangement  # which takes a while to make again
     return data, header
 
 
 def _indexed(header: Header, modes: Array, lengths: Array, checksums: Array) -> Header:
     """The header with its block index, which takes as many bytes whatever it says."""
-    return replace(header, modes=modes, lengths=lengths, checksums=checksums)
+    whole = replace(header, modes=modes, lengths=lengths, checksums=checksums)
+    whole.__dict__["arrangement"] = header.arrangement
+    return whole
 
 
 def _plan(

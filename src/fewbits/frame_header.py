@@ -209,13 +209,16 @@ def _parse_body(
         classes,
     )
     plan.kernel  # noqa: B018  (builds the tables, which checks that the plan's parts suit each other)
-    blocks = plan.arrangement(size).blocks
+    arrangement = plan.arrangement(size)
+    blocks = arrangement.blocks
     modes = cursor.array(blocks * planes, np.uint8)
     lengths = cursor.array(blocks * planes, np.uint32)
     checksums = cursor.array(blocks, np.uint64)
     if any(cursor.rest()):
         raise CorruptError("frame header: padding is not zero")
-    return Header(dtype, shape, entropy_bits, plan, modes, lengths, checksums)
+    header = Header(dtype, shape, entropy_bits, plan, modes, lengths, checksums)
+    header.__dict__["arrangement"] = arrangement  # which takes a while to make again
+    return header
 
 
 def _row_classes(cursor: "Cursor", elements: int) -> RowClasses | None:

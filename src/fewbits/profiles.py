@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 from fewbits import frame_header
 from fewbits.errors import CorruptError
 from fewbits.frame_header import Header
-from fewbits.lossless.choose import Lossless
+from fewbits.lossless.choose import Lossless, block_elements
 from fewbits.lossless.histogram import entropy
 from fewbits.lossless.plan import Coder, Plan, Plane
-from fewbits.lossless.profiling import Tally, block_elements
+from fewbits.lossless.profiling import Tally
 from fewbits.lossless.table import RangeTable
 from fewbits.values.types import NIBBLES, Remap, dtype_name, layout_of, to_storage
 

@@ -23,7 +23,7 @@ auto with_element(int element_bytes, F&& f) {
 }
 
 // Memory that a thread keeps from one block to the next, one piece for each use.
-enum class Use { elements, values, best, tried, payload };
+enum class Use { elements, values, payload };
 template <typename T, Use kUse>
 std::vector<T>& scratch(size_t n) {
   thread_local std::vector<T> memory;

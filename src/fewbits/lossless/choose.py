@@ -33,7 +33,7 @@ MIN_SAVING = 0.005
 # A slower way to decode (offsets outside the state, more than 12 count bits) must save this much.
 MIN_SAVING_OF_SLOW = 0.01
 # Of small tensors the table itself is a large share, and finding it most of the time: planes of
-# fewer values than the first number get no more rows than the second, and one shape.
+# fewer values than the first number get no more rows than the second.
 SMALL = ((1024, 4), (4096, 8))
 # So many rows are what the vector kernels take; with more allowed, both are tried.
 VECTOR_ROWS = 16
@@ -118,7 +118,7 @@ def choose(
 
     ``shape`` is that of the tensor: its rows may have tables of their own.
     """
-    plan = _best_cut(_cuts(layout, settings), data, settings)
+    plan = _best_cut(cuts_of(layout, settings), data, settings)
     if settings.most_classes > 1 and settings.coder == "rans":
         # Rows are told apart by scale, which shows best where signs are out of the way.
         folded = (
@@ -131,11 +131,15 @@ def choose(
     return _price(plan, _Tensor(data), settings)
 
 
-def _cuts(layout: Layout, settings: Lossless) -> list[Plan]:
-    """Ways to remap and cut elements, as plans without tables; the likeliest first."""
+def block_elements(layout: Layout, settings: Lossless) -> int:
+    """Elements in a block."""
     block = BLOCK_ELEMENTS[layout.element_bytes]
-    if settings.coder == "arithmetic":
-        block = min(block, ARITHMETIC_STREAM)
+    return min(block, ARITHMETIC_STREAM) if settings.coder == "arithmetic" else block
+
+
+def cuts_of(layout: Layout, settings: Lossless) -> list[Plan]:
+    """Ways to remap and cut elements, as plans without tables; the likeliest first."""
+    block = block_elements(layout, settings)
     cuts = [(remap, layout.planes) for remap in layout.remaps]
     if Remap.SIGN_TO_LSB in layout.remaps:
         # Where the sign tells nothing, or goes with the exponent, it had better stay on top.

@@ -104,11 +104,11 @@ def find_classes(
         0, data, bins.row_elements, bins.bin_of_row, count, dropped, step
     )
     histograms = counts.reshape(count, -1).astype(np.int64) * step
-    firsts = cut_bins(bins, histograms, most, TABLE_BITS)
+    firsts = cut_bins(bins, histograms, most)
     return bins.in_classes(firsts) if len(firsts) > 1 else None
 
 
-def cut_bins(bins: Bins, histograms: Histogram, most: int, table_bits: float) -> list[int]:
+def cut_bins(bins: Bins, histograms: Histogram, most: int) -> list[int]:
     """The first bin of each class: what saves most with up to ``most`` classes.
 
     ``histograms`` counts each bin's values in the top plane, (bins, values). Paid for are the coded
@@ -126,7 +126,7 @@ def cut_bins(bins: Bins, histograms: Histogram, most: int, table_bits: float) ->
             cost[first, first + 1 :] = np.where(total > 0, total * np.log2(total), 0.0) - terms
         # Kinds ascend, so the first bin has the fewest zero bytes, which is what all of them share.
         cost[first, first + 1 :] -= 8.0 * total * bins.kind_of[first]
-    cost += table_bits + CLASS_BITS
+    cost += TABLE_BITS + CLASS_BITS
     reached, chosen = cost[0], [np.zeros(count + 1, np.intp)]
     best, best_classes = reached[count], 1
     for classes in range(2, min(most, count) + 1):

@@ -21,20 +21,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.lossless.choose import (
-    ARITHMETIC_STREAM,
     BLOCK_ELEMENTS,
     MIN_SAVING,
-    NIBBLE_PLANES,
     VECTOR_ROWS,
     VERBATIM_BITS,
     Lossless,
+    block_elements,
+    cuts_of,
 )
 from fewbits.lossless.histogram import Histogram, entropy
-from fewbits.lossless.plan import MAX_BLOCK_BYTES, Coder, Plan, Plane
+from fewbits.lossless.plan import Coder, Plan, Plane
 from fewbits.lossless.search import find_table
 from fewbits.lossless.table import RangeTable
-from fewbits.values.remaps import nibble_histogram, places
-from fewbits.values.types import Layout, Remap
+from fewbits.values.remaps import nibble_histogram, places, remapped_histogram
+from fewbits.values.types import NIBBLES, Layout, Remap
 
 # A table whose offsets spill, or of more than 12 count bits, decodes many times slower, and what
 # comes on the fly is wanted soon: it must save this much.
@@ -106,21 +106,13 @@ class Tally:
 
     def _cuts(self) -> Iterator[tuple[Plan, list[Histogram]]]:
         """Ways to remap and cut the elements, with the histograms of their planes."""
-        layout = self._layout
-        signed = Remap.SIGN_TO_LSB in layout.remaps
-        for remap in (*layout.remaps, Remap.IDENTITY) if signed else layout.remaps:
-            bare = _bare(layout, remap, layout.planes)
+        for bare in cuts_of(self._layout, Lossless()):
             if not self._whole:
-                yield bare, self._wide(remap)
-            elif layout.planes == NIBBLE_PLANES:
+                yield bare, self._wide(bare.remap)
+            elif bare.planes[0].bytes_ == NIBBLES:
                 yield bare, [nibble_histogram(self._histograms[0])]
             else:
-                histogram = np.empty_like(self._histograms[0])
-                histogram[places(remap, bare.planes[0].width)] = self._histograms[0]
-                yield bare, [histogram]
-        if layout.element_bytes == 1 and layout.planes != NIBBLE_PLANES:
-            bare = _bare(layout, Remap.IDENTITY, NIBBLE_PLANES)
-            yield bare, [nibble_histogram(self._histograms[0])]
+                yield bare, [remapped_histogram(self._histograms[0], bare.remap)]
 
     def _wide(self, remap: Remap) -> list[Histogram]:
         """Those of elements of more than two bytes, counted under another remap than ``remap``."""
@@ -128,12 +120,6 @@ class Tally:
         if remap != self._counting.remap:  # the sign of floats, which moves within the top plane
             top = top[places(self._counting.remap, 16)]
         return [top, *others]
-
-
-def block_elements(layout: Layout, settings: Lossless) -> int:
-    """Elements in a block, as ``choose`` has it."""
-    most = ARITHMETIC_STREAM if settings.coder == "arithmetic" else MAX_BLOCK_BYTES
-    return min(BLOCK_ELEMENTS[layout.element_bytes], most)
 
 
 def untabled(layout: Layout) -> Plan:
