@@ -33,6 +33,9 @@ class Table:
 def read_table(data: NDArray[np.uint8], width: int) -> tuple[Table, int]:
     """A table from the front of bytes and how many it took; ``ValueError`` if they hold none."""
 
+def write_table(table: Table) -> bytes:
+    """A table as ``read_table`` takes it."""
+
 class Plane:
     """One field of the elements and the tables that code it."""
 
@@ -102,10 +105,6 @@ class Plan:
         dropped_bits: int = 0,
         row_step: int = 1,
     ) -> NDArray[np.uint64]: ...
-    def row_means(
-        self, plane: int, data: NDArray[np.uint8], row_elements: int
-    ) -> NDArray[np.float32]: ...
-    def row_zero_bits(self, data: NDArray[np.uint8], row_elements: int) -> NDArray[np.uint8]: ...
 
 def rans_encode(values: Values, table: Table, verbatim_bits: int = 0) -> NDArray[np.uint8]: ...
 def rans_decode(data: NDArray[np.uint8], table: Table, verbatim_bits: int, out: Values) -> bool: ...
@@ -134,3 +133,44 @@ def paper_rows(
     histogram: NDArray[np.int64], rows: int, max_offset_length: int, threshold: float, depth: int
 ) -> list[int]:
     """Row starts that Listing 1 of the APack paper finds."""
+
+def choose(
+    cuts: Sequence[Plan],
+    folded: int,
+    data: NDArray[np.uint8],
+    row_elements: int,
+    arithmetic: bool,
+    paper: bool,
+    thorough: bool,
+    rows: int,
+    classes: int,
+    count_bits: int,
+) -> tuple[
+    int,
+    NDArray[np.uint8],
+    list[bool],
+    list[tuple[int, int, list[Table]]],
+    float,
+    float,
+]:
+    """Which of the cuts; the class of each row (none: no classes) and which classes begin a group;
+    of each plane coder, verbatim bits and tables; entropy (bits an element) and price (bits).
+
+    Rows of ``row_elements`` may be told apart as the remap ``folded`` shows them; 0: they may not.
+    At most so many ``rows`` and ``classes``; ``count_bits`` of 0: several are tried.
+    """
+
+def exact_counts(occurrences: Sequence[int], total: int) -> list[int]:
+    """As ``fewbits.lossless.counts.exact_counts`` without ``every_row``."""
+
+def paper_counts(occurrences: Sequence[int], total: int) -> list[int]:
+    """As ``fewbits.lossless.counts.paper_counts`` without ``every_row``."""
+
+def quick_rows(
+    histogram: NDArray[np.int64],
+    rows: int,
+    counts: int,
+    max_offset_length: int,
+    verbatim_bits: int,
+) -> tuple[list[int], list[int]]:
+    """Like ``optimal_rows``, by the program in vectors that packing uses."""

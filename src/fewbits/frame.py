@@ -8,7 +8,7 @@ array([[0, 1, 2],
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Self
 
@@ -52,7 +52,7 @@ def pack(
     data, header = _planned(as_array(array), codec)
 
     def finish(*index: Array) -> bytes:
-        return frame_header.to_bytes(_indexed(header, *index))
+        return frame_header.to_bytes(header.indexed(*index))
 
     return header.plan.kernel.pack_frame(
         header.arrangement, data, resolve_threads(threads), header.header_bytes, finish
@@ -74,7 +74,7 @@ def pack_parts(
     payload, modes, lengths, checksums = header.plan.kernel.pack(
         header.arrangement, data, resolve_threads(threads)
     )
-    return frame_header.to_bytes(_indexed(header, modes, lengths, checksums)), payload
+    return frame_header.to_bytes(header.indexed(modes, lengths, checksums)), payload
 
 
 def _planned(
@@ -97,13 +97,6 @@ def _planned(
     )
     header.__dict__["arrangement"] = arrangement  # which takes a while to make again
     return data, header
-
-
-def _indexed(header: Header, modes: Array, lengths: Array, checksums: Array) -> Header:
-    """The header with its block index, which takes as many bytes whatever it says."""
-    whole = replace(header, modes=modes, lengths=lengths, checksums=checksums)
-    whole.__dict__["arrangement"] = header.arrangement
-    return whole
 
 
 def _plan(

@@ -5,6 +5,7 @@ there, and each check of ``parse`` is one that the page asks of a reader.
 """
 
 import struct
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -67,9 +68,27 @@ class Header:
         return self.arrangement.blocks
 
     @cached_property
+    def description(self) -> bytes:
+        """The fields between the fixed ones and the block index, which need no block."""
+        return _description(self)
+
+    @cached_property
     def header_bytes(self) -> int:
         """Bytes of the header, padding included: where the payload starts."""
-        return -(-(FIXED_BYTES + len(_body(self))) // ALIGNMENT) * ALIGNMENT
+        index = self.modes.nbytes + self.lengths.nbytes + self.checksums.nbytes
+        return -(-(FIXED_BYTES + len(self.description) + index) // ALIGNMENT) * ALIGNMENT
+
+    def indexed(
+        self,
+        modes: NDArray[np.uint8],
+        lengths: NDArray[np.uint32],
+        checksums: NDArray[np.uint64],
+    ) -> "Header":
+        """The same header with another block index, of as many blocks."""
+        whole = copy(self)
+        whole.__dict__.pop("block_starts", None)
+        whole.__dict__.update(modes=modes, lengths=lengths, checksums=checksums)
+        return whole
 
     @cached_property
     def block_starts(self) -> NDArray[np.int64]:
@@ -89,7 +108,9 @@ class Header:
 
 def to_bytes(header: Header) -> bytes:
     """Serialize, with padding and checksum."""
-    body = _body(header).ljust(header.header_bytes - FIXED_BYTES, b"\0")
+    arrays = (header.modes, header.lengths, header.checksums)
+    index = [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays]
+    body = b"".join((header.description, *index)).ljust(header.header_bytes - FIXED_BYTES, b"\0")
     plan = header.plan
     fixed = _FIXED.pack(
         MAGIC,
@@ -106,7 +127,7 @@ def to_bytes(header: Header) -> bytes:
     return fixed[: _CHECKSUM.start] + checksum.to_bytes(8, "little") + body
 
 
-def _body(header: Header) -> bytes:
+def _description(header: Header) -> bytes:
     name = header.dtype.encode("ascii")
     parts = [len(name).to_bytes(2, "little"), name, bytes((len(header.shape),))]
     parts += [varint(length) for length in header.shape]
@@ -119,8 +140,6 @@ def _body(header: Header) -> bytes:
             )
         )
         parts += [table.to_bytes() for table in plane.tables]
-    arrays = (header.modes, header.lengths, header.checksums)
-    parts += [array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes() for array in arrays]
     return b"".join(parts)
 
 

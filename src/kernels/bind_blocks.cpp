@@ -164,19 +164,7 @@ void bind_blocks(nb::module_& m) {
            nb::arg("first_element"), nb::arg("verify"), nb::arg("threads"))
       .def("histograms", &histograms, nb::arg("plane"), nb::arg("data"), nb::arg("row_elements"),
            nb::arg("bin_of_row"), nb::arg("bins"), nb::arg("dropped_bits") = 0,
-           nb::arg("row_step") = 1)
-      .def("row_means",
-           [](const Plan& plan, size_t plane, Array<uint8_t> data, size_t row_elements) {
-             const size_t elements = elements_in(plan.element_bytes, data);
-             return to_numpy(row_means(plan, plane, data.data(), elements, row_elements));
-           },
-           nb::arg("plane"), nb::arg("data"), nb::arg("row_elements"))
-      .def("row_zero_bits",
-           [](const Plan& plan, Array<uint8_t> data, size_t row_elements) {
-             const size_t elements = elements_in(plan.element_bytes, data);
-             return to_numpy(row_zero_bits(plan.element_bytes, data.data(), elements, row_elements));
-           },
-           nb::arg("data"), nb::arg("row_elements"));
+           nb::arg("row_step") = 1);
   nb::class_<Arrangement>(m, "Arrangement")
       .def(nb::init<size_t, size_t>(), nb::arg("elements"), nb::arg("block_elements"))
       .def("__init__",

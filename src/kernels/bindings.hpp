@@ -29,5 +29,6 @@ nb::ndarray<nb::numpy, T, nb::ndim<1>> to_numpy(std::vector<T>&& values) {
 void bind_arithmetic(nb::module_& m);
 void bind_blocks(nb::module_& m);
 void bind_search(nb::module_& m);
+void bind_choose(nb::module_& m);
 
 }  // namespace fewbits

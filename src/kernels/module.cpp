@@ -32,4 +32,5 @@ NB_MODULE(_kernels, m) {
   bind_arithmetic(m);
   bind_blocks(m);
   bind_search(m);
+  bind_choose(m);
 }

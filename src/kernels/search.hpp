@@ -131,6 +131,9 @@ Boundaries exact_search(const Candidates& candidates, const RowCost& cost, size_
 // Nearly the same partition much sooner: coarse candidates first, then those around the boundaries.
 Boundaries coarse_search(const Candidates& candidates, const RowCost& cost, size_t rows);
 
+// The same partition but for rounding, in vectors: what packing uses.
+Boundaries quick_search(const Candidates& candidates, const RowCost& cost, size_t rows);
+
 // Up to this many candidates the plain program is the fastest of the three.
 inline constexpr size_t kPlainCandidates = 512;
 

@@ -191,35 +191,7 @@ class RangeTable:
         """
         if self.rows > MAX_SERIALIZED_ROWS:
             raise ValueError(f"range table: {self.rows} rows are too many for a frame")
-        gaps = [b - a - 1 for a, b in pairwise(self.starts)]
-        dense = all(g.bit_length() == n for g, n in zip(gaps, self.offset_lengths, strict=False))
-        length_bits = max(self.offset_lengths).bit_length()
-        told = self.counts[:-1]
-        count_bits = max(told, default=0).bit_length()
-        fields = [
-            (self.count_bits - 1, 4),
-            (self.rows - 1, 12),
-            (self.unused_counts, 1),
-            (dense, 1),
-            (length_bits, 3),
-            (count_bits, 5),
-            (self.starts[0], self.width),
-        ]
-        for row, length in enumerate(self.offset_lengths):
-            fields.append((length, length_bits))
-            if row == self.rows - 1:
-                break
-            tight = gaps[row].bit_length() == length
-            if not dense:
-                fields.append((tight, 1))
-            # Of a gap as wide as its row, the top bit is known.
-            bits = max(length - 1, 0) if tight else self.width
-            fields += [(gaps[row] & ((1 << bits) - 1), bits), (told[row], count_bits)]
-        packed, position = 0, 0
-        for value, bits in fields:
-            packed |= value << position
-            position += bits
-        return packed.to_bytes((position + 7) // 8, "little")
+        return _kernels.write_table(self.kernel)
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, width: int) -> tuple["RangeTable", int]:
