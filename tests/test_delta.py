@@ -622,7 +622,7 @@ def test_memory_is_bounded_by_the_largest_tensor_not_by_the_files(tmp_path):
         "pack(numpy.ones(9))  # everything is imported\n"
         "status = open('/proc/self/status').read()\n"
         "data = int(status.split('VmData:')[1].split()[0])\n"
-        "limit = data * 1024 + (40 << 20)\n"
+        "limit = data * 1024 + (56 << 20)\n"
         "resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))\n"
         "a, b, p, u = sys.argv[1:]\n"
         "files.pack_path(b, p, threads=1, base=a)\n"

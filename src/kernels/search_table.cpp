@@ -59,13 +59,16 @@ Split optimal_split(const Histogram& histogram, const TableBounds& bounds, uint3
   return split;
 }
 
-// Listing 1 of the paper; at depth 2 it takes minutes for 16-bit values.
+// Listing 1 of the paper; at depth 2 it takes minutes for 16-bit values. Where low bits were dropped, it works on
+// the values without them.
 Split paper_split(const Histogram& histogram, const TableBounds& bounds) {
-  std::vector<double> dense(size_t{1} << histogram.width, 0.0);
+  const int dropped = histogram.dropped;
+  std::vector<double> dense(size_t{1} << (histogram.width - dropped), 0.0);
   for (size_t i = 0; i < histogram.values.size(); ++i)
     dense[histogram.values[i]] = static_cast<double>(histogram.counts[i]);
+  if (bounds.max_offset_length < dropped) return {};
   std::vector<uint32_t> starts =
-      paper_search(dense, std::min(bounds.rows, dense.size()), bounds.max_offset_length, 0.99,
+      paper_search(dense, std::min(bounds.rows, dense.size()), bounds.max_offset_length - dropped, 0.99,
                    histogram.width <= 8 ? 2 : 1);
   Split split;
   starts.push_back(static_cast<uint32_t>(dense.size()));
@@ -74,7 +77,7 @@ Split paper_split(const Histogram& histogram, const TableBounds& bounds) {
     for (size_t i = 0; i < histogram.values.size(); ++i)
       if (starts[row] <= histogram.values[i] && histogram.values[i] < starts[row + 1])
         count += histogram.counts[i];
-    split.add(starts[row], offset_length(starts[row + 1] - starts[row]), count);
+    split.add(starts[row] << dropped, offset_length((starts[row + 1] - starts[row]) << dropped), count);
     if (split.lengths.back() > static_cast<uint32_t>(bounds.max_offset_length)) return {};
   }
   return split;

@@ -100,3 +100,17 @@ def test_heuristic_search_is_the_papers_and_never_beats_the_optimal_one():
         optimal = len(fewbits.pack(TENSORS[name], Lossless(count_bits=10)))
         assert paper.plan.planes[0].tables[0].unused_counts == 1
         assert optimal <= paper.frame_bytes
+
+
+@pytest.mark.parametrize("coder", ["rans", "arithmetic"])
+@pytest.mark.parametrize("name", ["laplace int8", "relu uint8", "fp16"])
+def test_heuristic_search_costs_a_few_percent_at_most(name, coder):
+    array = TENSORS[name]
+    paper, optimal = (
+        fewbits.pack(array, Lossless(search=search, coder=coder, rows=16, count_bits=10))
+        for search in ("paper", "optimal")
+    )
+    assert len(paper) < 1.03 * len(optimal)
+    assert np.array_equal(
+        to_storage(fewbits.unpack(paper)), to_storage(array)
+    )  # also where its search passed over low bits
