@@ -83,6 +83,33 @@ def try_damaged(frame, rng):
     return False
 
 
+def lossy_kernels(rng):
+    """Quantizes and masks in buffers of just the size, any bits as floats, codes and grids."""
+    for n in (0, 1, 255, 256, 1000):
+        for kind, width in ((0, 4), (1, 2), (2, 2)):
+            x, out = rng.bytes(n * width), bytearray(n * width)
+            value, mask = rng.bytes(width), bytearray(-(-n // 8))
+            at = [address(some) for some in (x, out, value, mask)]
+            _kernels.pack_mask(kind, at[0], n, at[3], 2)
+            _kernels.apply_mask(kind, at[0], at[3], n, True, at[1], 2)
+            _kernels.spread_mask(kind, at[2], at[3], n, at[1], 2)
+            for bits in range(1, 9):
+                for group, odd in ((256, False), (40, True)):
+                    kernel = _kernels.Quantizer(bits, group, odd, odd ^ (bits % 2 == 0), 1, 2)
+                    full, rest = divmod(n, group)
+                    codes = bytearray(full * group // 8 * bits + -(-rest // 8) * bits)
+                    grids = bytearray(4 * -(-n // group))
+                    kernel.encode(kind, at[0], n, address(codes), address(grids), 2)
+                    kernel.decode(kind, address(codes), address(grids), n, at[1], 2)
+                    codes, grids = rng.bytes(len(codes)), rng.bytes(len(grids))
+                    kernel.decode(kind, address(codes), address(grids), n, at[1], 2)
+
+
+def address(buffer):
+    """Where a buffer's bytes are."""
+    return np.frombuffer(buffer, np.uint8).ctypes.data if len(buffer) else 0
+
+
 def main() -> None:
     """Go through the corpus once, then on with new damage until the time is up."""
     rng = np.random.default_rng(0)
@@ -105,6 +132,9 @@ def main() -> None:
         counts = histogram(rng.geometric(0.01, 5000).clip(0, (1 << width) - 1), width)
         for covering in (False, True):
             assert find_table(counts, exact=exact, covering=covering).rows > 1
+    for simd in _kernels.available_simd():
+        _kernels.set_simd(simd)
+        lossy_kernels(rng)
     small = [frame for frame in frames if len(frame) < 40_000]
     while time.monotonic() - started < SECONDS or tries < 2000:
         _kernels.set_simd(str(rng.choice(_kernels.available_simd())))

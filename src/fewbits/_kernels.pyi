@@ -174,3 +174,71 @@ def quick_rows(
     verbatim_bits: int,
 ) -> tuple[list[int], list[int]]:
     """Like ``optimal_rows``, by the program in vectors that packing uses."""
+
+class Quantizer:
+    """Group quantization; ``x``, ``codes``, ``grids`` are addresses (``lossy/native.py``)."""
+
+    def __init__(
+        self, bits: int, group: int, stochastic: bool, zeros: bool, key0: int = 0, key1: int = 0
+    ) -> None: ...
+    def encode(self, kind: int, x: int, n: int, codes: int, grids: int, threads: int) -> None: ...
+    def decode(self, kind: int, codes: int, grids: int, n: int, x: int, threads: int) -> None: ...
+
+def bound_encode(
+    step: float,
+    inverse: float,
+    limit: float,
+    dither: bool,
+    key0: int,
+    key1: int,
+    kind: int,
+    x: int,
+    n: int,
+    words: int,
+    entries: int,
+    threads: int,
+) -> int:
+    """How many words error-bounded blocks take; ``x``, ``words``, ``entries`` are addresses."""
+
+def bound_decode(
+    step: float, kind: int, words: int, count: int, entries: int, n: int, x: int, threads: int
+) -> None:
+    """The elements; ``ValueError`` where the entries do not ask for so many words."""
+
+class Dct:
+    """Low frequencies of 8 x 8 blocks of maps, (planes, height, width); the rest are addresses."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        chop: int,
+        slot: Sequence[int],
+        forward: Sequence[Sequence[float]],
+        inverse: Sequence[Sequence[float]],
+    ) -> None: ...
+    def encode(self, kind: int, x: int, coefficients: int, threads: int) -> None: ...
+    def decode(self, kind: int, coefficients: int, x: int, threads: int) -> None: ...
+
+class FixedRate:
+    """Fixed-rate blocks of tensors, (outer, 3 sizes); the rest are addresses."""
+
+    def __init__(
+        self,
+        dims: int,
+        budget: int,
+        largest_fall: int,
+        sizes: Sequence[int],
+        order: Sequence[int],
+        outer: int,
+        size: tuple[int, int, int],
+        forward: Sequence[Sequence[float]],
+        inverse: Sequence[Sequence[float]],
+    ) -> None: ...
+    def encode(self, kind: int, x: int, payload: int, threads: int) -> None: ...
+    def decode(self, kind: int, payload: int, x: int, threads: int) -> None: ...
+
+def pack_mask(kind: int, x: int, n: int, bits: int, threads: int) -> bool: ...
+def apply_mask(
+    kind: int, x: int, bits: int, n: int, positive: bool, out: int, threads: int
+) -> None: ...
+def spread_mask(kind: int, value: int, bits: int, n: int, out: int, threads: int) -> None: ...

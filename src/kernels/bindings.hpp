@@ -28,6 +28,8 @@ nb::ndarray<nb::numpy, T, nb::ndim<1>> to_numpy(std::vector<T>&& values) {
 
 void bind_arithmetic(nb::module_& m);
 void bind_blocks(nb::module_& m);
+void bind_lossy(nb::module_& m);
+void bind_lossy_blocks(nb::module_& m);
 void bind_search(nb::module_& m);
 void bind_choose(nb::module_& m);
 

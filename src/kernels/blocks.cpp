@@ -4,50 +4,20 @@
 #include <atomic>
 #include <cstring>
 #include <deque>
-#include <exception>
-#include <mutex>
 #include <optional>
 #include <stdexcept>
-#include <system_error>
-#include <thread>
 
 #include "arithmetic.hpp"
 #include "bits.hpp"
 #include "dispatch.hpp"
 #include "elements.hpp"
+#include "parallel.hpp"
 #include "sparse.hpp"
 #include "xxh3.hpp"
 
 namespace fewbits {
 
 namespace {
-
-// Runs work(0) .. work(n - 1) on up to `threads` threads; the first exception is thrown again here.
-template <typename Work>
-void parallel_for(size_t n, int threads, const Work& work) {
-  std::atomic<size_t> next{0};
-  std::exception_ptr failure;
-  std::mutex failure_mutex;
-  const auto drain = [&] {
-    try {
-      for (size_t i; (i = next.fetch_add(1)) < n;) work(i);
-    } catch (...) {
-      const std::lock_guard lock(failure_mutex);
-      if (!failure) failure = std::current_exception();
-      next.store(n);
-    }
-  };
-  std::vector<std::thread> helpers;
-  try {
-    for (size_t t = 1; t < std::min<size_t>(n, static_cast<size_t>(std::max(threads, 1))); ++t)
-      helpers.emplace_back(drain);
-  } catch (const std::system_error&) {
-    // The system gives no more threads; those that there are do the work.
-  }
-  drain();
-  for (auto& helper : helpers) helper.join();
-  if (failure) std::rethrow_exception(failure);
-}
 
 // What is decoded before it is joined, remapped and hashed: a third of a first-level cache.
 constexpr size_t kChunkBytes = size_t{1} << 14;

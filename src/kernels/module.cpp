@@ -31,6 +31,8 @@ NB_MODULE(_kernels, m) {
       nb::arg("data"), nb::arg("width"));
   bind_arithmetic(m);
   bind_blocks(m);
+  bind_lossy(m);
+  bind_lossy_blocks(m);
   bind_search(m);
   bind_choose(m);
 }

@@ -26,6 +26,8 @@ def backend_for(tensor: torch.Tensor) -> Backend:
     """The form to use for this tensor."""
     if torch.compiler.is_compiling() or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
         return "torch"  # a tracer follows torch operations only
+    if tensor.layout is not torch.strided or tensor.is_neg():
+        return "torch"  # what lies at its address is not its elements
     asked = os.environ.get("FEWBITS_LOSSY")
     if asked == "torch":
         return "torch"

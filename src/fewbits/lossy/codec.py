@@ -76,6 +76,12 @@ class Codec(ABC):
     def refusal(self, spec: TensorSpec) -> str | None:
         """Why a tensor of this spec cannot be held, in a few words, or None if it can."""
 
+    def insist(self, tensor: torch.Tensor) -> None:
+        """``TypeError`` with the reason where `refusal` has one."""
+        why = self.refusal(TensorSpec.of(tensor))
+        if why is not None:
+            raise TypeError(f"{self!r} cannot hold this tensor: {why}")
+
     def allowed_error(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """The most that each decoded element may differ, broadcastable to the tensor, in float64.
 
