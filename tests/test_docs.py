@@ -32,7 +32,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md", "docs/index.md", "docs/tutorial.md"]
 PAGES += sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "guide").glob("*.md"))
 # Pages that need more than the tests do; without it they are left out.
-NEEDS = {"docs/guide/frameworks.md": ("torch", "transformers", "jax")}
+NEEDS = {
+    "docs/guide/frameworks.md": ("torch", "transformers", "jax"),
+    "docs/guide/choosing-a-codec.md": ("torch",),
+    "docs/guide/exact-activations.md": ("torch",),
+}
 MODEL = Path(fewbits.__file__).parent / "data" / "language_model.safetensors"
 
 NOT_RUN = "<!-- not run -->"
