@@ -113,15 +113,6 @@ def measure(options: argparse.Namespace, tasks: list[str], codecs: list[str]) ->
     return results
 
 
-def names(text: str, known: dict[str, object], what: str, parser: argparse.ArgumentParser) -> list:
-    """The names in a list with commas; those of codecs may be any that the library reads."""
-    found = text.split(",")
-    for name in found:
-        if what == "task" and name not in known:
-            parser.error(f"unknown task {name!r}; there are {', '.join(known)}")
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -139,8 +130,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file for the rows of all tables")
     parser.add_argument("--plots", type=Path, help="a folder for the plots")
     options = parser.parse_args()
-    tasks = names(options.task, TASKS, "task", parser)
-    codecs = names(options.codec, {}, "codec", parser)
+    tasks, codecs = options.task.split(","), options.codec.split(",")
+    for name in tasks:
+        if name not in TASKS:
+            parser.error(f"unknown task {name!r}; there are {', '.join(TASKS)}")
     for kind in options.only.split(",") if options.only else ():
         if kind not in (*KINDS, "show"):
             parser.error(f"unknown measurement {kind!r}; there are {', '.join(KINDS)}, show")

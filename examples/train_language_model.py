@@ -8,9 +8,11 @@ installation brings along; nothing is downloaded. It needs PyTorch, NumPy and sa
 The model is a causal transformer over bytes: pre-norm (RMSNorm), rotary positions, SwiGLU. Matrix
 products run in bfloat16 with float32 master weights (--float32 turns that off, for processors
 without bfloat16 instructions). With --minutes, the number of steps depends on the machine's speed.
+With --pack CODEC, what autograd saves rests packed (needs fewbits).
 """
 
 import argparse
+import contextlib
 import math
 import platform
 import sysconfig
@@ -182,6 +184,7 @@ def train(model: LanguageModel, data: Tensor, options: argparse.Namespace) -> in
     generator = torch.Generator().manual_seed(options.seed)
     offsets = torch.arange(model.shape.context + 1)
     limit = 60 * (options.minutes or math.inf)
+    packing = packing_of(options.pack)
     start = time.monotonic()
     step, progress, smooth = 0, 0.0, 8.0
     while progress < 1:
@@ -191,9 +194,10 @@ def train(model: LanguageModel, data: Tensor, options: argparse.Namespace) -> in
             group["lr"] = rate
         starts = torch.randint(len(data) - len(offsets), (options.batch, 1), generator=generator)
         window = data[starts + offsets]
-        with torch.autocast("cpu", torch.bfloat16, enabled=not options.float32):
-            logits = model(window[:, :-1])
-        loss = F.cross_entropy(logits.float().flatten(0, 1), window[:, 1:].flatten())
+        with packing:
+            with torch.autocast("cpu", torch.bfloat16, enabled=not options.float32):
+                logits = model(window[:, :-1])
+            loss = F.cross_entropy(logits.float().flatten(0, 1), window[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -204,7 +208,18 @@ def train(model: LanguageModel, data: Tensor, options: argparse.Namespace) -> in
         progress = max(step / options.steps, elapsed / limit)
         if step % 100 == 0 or progress >= 1:
             print(f"step {step:6d}  {smooth:.3f} bits/byte  {elapsed:5.0f} s", flush=True)
+    if options.pack:
+        print(str(packing.report()).splitlines()[-1])
     return step
+
+
+def packing_of(codec: str | None) -> contextlib.AbstractContextManager:
+    """Where the forward pass runs: in plain PyTorch, or with what autograd saves packed."""
+    if codec is None:
+        return contextlib.nullcontext()
+    from fewbits.training import pack_activations
+
+    return pack_activations(codec)
 
 
 def main() -> None:
@@ -216,6 +231,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8, help="windows in a step")
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 matrix products")
+    parser.add_argument("--pack", metavar="CODEC", help="pack saved activations: int8, int4, auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("language_model.safetensors"))
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -36,6 +36,7 @@ NEEDS = {
     "docs/guide/frameworks.md": ("torch", "transformers", "jax"),
     "docs/guide/choosing-a-codec.md": ("torch",),
     "docs/guide/exact-activations.md": ("torch",),
+    "docs/guide/training.md": ("torch",),
 }
 MODEL = Path(fewbits.__file__).parent / "data" / "language_model.safetensors"
 

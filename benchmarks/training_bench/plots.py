@@ -17,7 +17,7 @@ TITLES = {
     "gnn": "graph network",
 }
 #: Whose memory is drawn: more lines than these hide each other.
-SHOWN = ("exact", "int4", "auto", "checkpoint")
+SHOWN = {"exact": "black", "int4": "tab:blue", "auto": "tab:red", "checkpoint": "tab:green"}
 EXACT, FRONT, REST = "black", "tab:blue", "0.6"
 
 
@@ -48,12 +48,12 @@ def pareto(axis: Any, results: Results, task: str, metric: str) -> bool:
         return False
     exact = next(row for row in found if row["codec"] == "exact")
     axis.axhline(exact["metric"], color=EXACT, lw=1)
-    low, high = exact["metric"] - exact["std"], exact["metric"] + exact["std"]
+    low, high = (exact["metric"] + sign * exact.get("std", 0.0) for sign in (-1, 1))
     axis.axhspan(low, high, color=EXACT, alpha=0.08, label="exact, one std")
     best = front(found)
     for number, row in enumerate(sorted(found, key=lambda row: row["ratio"])):
         color = EXACT if row["codec"] == "exact" else FRONT if row["codec"] in best else REST
-        axis.errorbar(row["ratio"], row["metric"], row["std"], fmt="o", color=color, capsize=3)
+        axis.errorbar(row["ratio"], row["metric"], row.get("std"), fmt="o", color=color, capsize=3)
         axis.annotate(
             row["codec"], (row["ratio"], row["metric"]), color=color, fontsize=8,
             xytext=(5, 6 if number % 2 else -12), textcoords="offset points",
@@ -88,9 +88,13 @@ def memory(axis: Any, results: Results, task: str, metric: str) -> bool:
         ended, line = record["forward_ended"], record["timeline"]
         whole = line[-1][0] - ended
         times = [t / ended if t < ended else 1 + (t - ended) / whole for t, _ in line]
-        style = {"color": EXACT} if record["codec"] == "exact" else {}
         axis.step(
-            times, [n / 1e6 for _, n in line], where="post", lw=1.2, label=record["codec"], **style
+            times,
+            [n / 1e6 for _, n in line],
+            where="post",
+            lw=1.2,
+            label=record["codec"],
+            color=SHOWN[record["codec"]],
         )
         drawn = True
     if drawn:

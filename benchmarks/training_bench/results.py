@@ -55,7 +55,7 @@ def rows(results: Results, task: str, metric: str) -> Iterator[Record]:
         if runs and exact:
             found = [run["metric"] for run in runs]
             row |= {"runs": len(runs), "metric": mean(found)}
-            row["std"] = stdev(found) if len(found) > 1 else 0.0
+            row |= {"std": stdev(found)} if len(found) > 1 else {}
             row["gain"] = better * (row["metric"] - mean(exact))
             row["gain_stds"] = row["gain"] / spread if spread else 0.0
             row["ratio"] = mean(run["ratio"] for run in runs)
@@ -90,7 +90,8 @@ def table(results: Results, task: str, metric: str) -> str:
     """The rows of a task, as Markdown."""
     heads = [head or metric for head, *_ in COLUMNS]
     lines = ["| codec | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for row in rows(results, task, metric):
+    # Exact first, then by ratio; last what was not trained with.
+    for row in sorted(rows(results, task, metric), key=lambda row: row.get("ratio", 1e9)):
         cells = [_number(row.get(field), form, scale) for _, field, form, scale in COLUMNS]
         lines.append(f"| {row['codec']} | " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -310,3 +310,13 @@ def test_autocast_does_not_reach_into_codecs():
     with torch.autocast("cpu", torch.bfloat16), pack_activations(Look(8)):
         F.gelu(torch.randn(40, 40, requires_grad=True) * 1).sum().backward()
     assert seen == [False]
+
+
+def test_what_is_measured_is_values_only():
+    model = Residual()
+    with pack_activations("int8", min_bytes=1, measure=True) as packed:
+        classify(model)()
+    measured = {row.codec_name: row.fidelity for row in packed.report().rows}
+    assert measured["shape"] is None
+    assert measured["poolindices"] is None
+    assert packed.report().score > 0.97  # probabilities too, as what they are used for

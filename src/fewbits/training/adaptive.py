@@ -1,11 +1,11 @@
 """The policy ``"auto"``: as small as can be while activations stay as close as wanted.
 
->>> from fewbits.training import Adaptive, pack_activations          # doctest: +SKIP
->>> policy = Adaptive(target=0.85)                                   # doctest: +SKIP
->>> for batch in batches:                                            # doctest: +SKIP
-...     with pack_activations(policy):
-...         loss = model(batch)
-...     policy.backward(loss)  # loss.backward(), and now and then a check of the gradients
+    from fewbits.training import Adaptive, pack_activations
+    policy = Adaptive(target=0.85)
+    for batch in batches:
+        with pack_activations(policy):
+            loss = model(batch)
+        policy.backward(loss)  # loss.backward(), and now and then a check of the gradients
 
 **Life of a run.** The first steps are left as they are (``warmup``). Then every candidate codec is
 tried on a sample of each tensor, and `budget.allocate` gives each tensor the one with which the

@@ -10,6 +10,7 @@ import torch
 
 from fewbits.lossy.codec import Codec
 from fewbits.lossy.policy import Chooser
+from fewbits.training.gradients import NEGLIGIBLE
 from fewbits.training.hooks import pack_activations
 from fewbits.training.report import Report
 
@@ -17,8 +18,6 @@ from fewbits.training.report import Report
 BAD = 0.7
 #: No gradient may be this many times as long as it was.
 GROWN = 3.0
-#: Gradients this much smaller than the model's are what rounding left of zero.
-NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ compilation, so there is one pair for each policy that is in use, made once and 
 
 While a compiler traces, there are no values, no modules and no operations to ask about, only sizes:
 a policy is asked for an operation ``"compiled"``, small tensors and those with a last dimension of
-1 (the statistics of norms and softmaxes) stay as they are, and so does what the policy would hold
-in a size that depends on the values. Zeros always stay zeros, as some of the tensors are masks.
+1 (the statistics of norms and softmaxes) stay as they are, and so does what has a dynamic size, or
+what the policy would hold in a size that depends on the values. Zeros always stay zeros, as some of
+the tensors are masks.
 """
 
 import sys
@@ -50,6 +51,8 @@ class GraphHooks:
         if not torch.compiler.is_compiling():
             return self.eager[0](tensor)
         spec = TensorSpec.of(tensor)
+        if not all(isinstance(size, int) for size in spec.shape):
+            return tensor  # a dynamic size: its bytes are not known while tracing
         codec = self._codec(spec, tensor)
         if isinstance(tensor, FunctionalTensor):  # each is traced twice; this is the last time
             after = spec.nbytes if codec is None else codec.nbytes(spec)
@@ -72,9 +75,7 @@ class GraphHooks:
 
     def _codec(self, spec: TensorSpec, tensor: torch.Tensor) -> Codec | None:
         """The codec for a tensor without values, or None if it stays as it is."""
-        if not all(isinstance(size, int) for size in spec.shape):
-            return None  # a dynamic size: its bytes are not known while tracing
-        if spec.nbytes < self.min_bytes or spec.shape[-1] == 1:
+        if spec.nbytes < self.min_bytes or spec.shape[-1:] in ((), (1,)):
             return None
         if spec.dtype is torch.bool:
             return Bits()

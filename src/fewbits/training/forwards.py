@@ -1,9 +1,9 @@
 """Packing in a training loop that one does not write oneself.
 
->>> from fewbits.training import pack_forwards                          # doctest: +SKIP
->>> handle = pack_forwards(model, "int4")                               # doctest: +SKIP
->>> train(model)  # whatever calls the model                            # doctest: +SKIP
->>> handle.remove()                                                     # doctest: +SKIP
+    from fewbits.training import pack_forwards
+    handle = pack_forwards(model, "int4")
+    train(model)  # whatever calls the model
+    handle.remove()
 """
 
 from typing import Any

@@ -17,6 +17,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from fewbits.errors import FewbitsError
 from fewbits.lossy.codec import Codec, Parts, TensorSpec, packed_nbytes
 from fewbits.lossy.comparisons import Nonzero
+from fewbits.lossy.exponential import Exp
 from fewbits.lossy.fidelity import fidelity
 from fewbits.lossy.lossless import Exact, Lossless
 from fewbits.lossy.mask import Bits, Mask
@@ -176,7 +177,7 @@ class Store:
             if key[1:] not in self._counted:
                 self._counted.add(key[1:])
                 row.before = base.nbytes
-            entry = self._entries[key] = self._new(codec, base, row)
+            entry = self._entries[key] = self._new(codec, base, row, values=not kind)
         else:
             if entry.masked and not mask_only:
                 self._pack(entry, keeping_zeros(codec), base)
@@ -215,12 +216,13 @@ class Store:
         self._count += 1
         return self._seed + self._count
 
-    def _new(self, codec: Codec, base: torch.Tensor, row: Row) -> Entry:
+    def _new(self, codec: Codec, base: torch.Tensor, row: Row, values: bool) -> Entry:
         why = codec.refusal(TensorSpec.of(base))
         if why is not None:
             codec, row.note = _fallback(base), f"{short_name(codec)} refused: {why}"
         entry = Entry(codec, base, row, self._next_seed())
-        self._check(entry, base)
+        if values:  # else what comes back is not meant to be like them
+            self._check(entry, base)
         if isinstance(entry.codec, Lossless) and row.after >= base.nbytes:
             entry.pack(Exact(), base, 0)
             row.note = row.note or "cannot be made smaller without loss"
@@ -242,10 +244,8 @@ class Store:
             elif not finite:
                 entry.row.note = "holds NaN or infinity"
                 entry.pack(_fallback(base), base, 0)
-        if self._measure and base.is_floating_point():
-            lossy = not (entry.codec.exact or entry.masked)
-            run = in_memory_order(base).reshape(-1)
-            entry.row.fidelity = fidelity(run, entry.run()) if lossy else 1.0
+        if self._measure and base.is_floating_point() and not entry.masked:
+            entry.row.fidelity = 1.0 if entry.codec.exact else _fidelity(entry, base)
 
 
 class ModifiedError(FewbitsError, RuntimeError):
@@ -279,6 +279,13 @@ def keeping_zeros(codec: Codec) -> Codec:
 
 def _fallback(base: torch.Tensor) -> Codec:
     return Exact() if Lossless().refusal(TensorSpec.of(base)) else Lossless()
+
+
+def _fidelity(entry: Entry, base: torch.Tensor) -> float:
+    run, decoded = in_memory_order(base).reshape(-1), entry.run()
+    if isinstance(getattr(entry.codec, "stages", (None,))[0], Exp):  # used as exponentials only
+        run, decoded = run.exp(), decoded.exp()
+    return fidelity(run, decoded)
 
 
 def _finite(entry: Entry, base: torch.Tensor) -> torch.Tensor:
