@@ -43,9 +43,10 @@ inline constexpr uint8_t kLoaded = 0x80;
 inline size_t values_a_lane(int width) { return 16 / static_cast<size_t>(width); }
 
 // How many lanes pay: each costs about two bytes, so one for every 1024 values and every 512 bytes of
-// words; a power of two, at most 256. The payload tells the decoder.
+// words, or where words are few for every 32768 values; a power of two, at most 256. The payload tells the decoder.
 inline size_t rans_lanes(size_t values, size_t word_bytes) {
-  return std::clamp<size_t>(std::bit_floor(std::min(values / 1024, word_bytes / 512)), 1, kMaxLanes);
+  const size_t pay = std::max(word_bytes / 512, values / 32768);  // many values need vectors
+  return std::clamp<size_t>(std::bit_floor(std::min(values / 1024, pay)), 1, kMaxLanes);
 }
 
 // What a code (the low count_bits of a state) stands for.
@@ -162,7 +163,8 @@ struct RansRun {
 template <typename Value>
 bool rans_encode(const std::vector<RansRun>& runs, const Value* values, std::vector<uint8_t>& out);
 
-// The loop itself: whole rounds of `lanes` values as long as at least `lanes` words are left, so that
+// The loop itself: whole rounds of `lanes` values as long as at least `lanes` words are left (in the vector files 32,
+// if that is more), so that
 // it needs no other bounds check; the words lie behind the verbatim bits, so reading a few bytes past
 // those is safe too. `verbatim` is null where there are none. Advances `words`, returns the number of values done.
 template <typename Value>
@@ -177,6 +179,7 @@ class RansReader {
  public:
   // The tables must outlive the reader; their runs are as for rans_encode.
   explicit RansReader(std::vector<RansRun> runs) : runs_(std::move(runs)) {}
+  RansReader(const RansReader&) = delete;  // words_ may point into it
 
   // Starts on the payload in exactly `size` bytes; false if it cannot be one.
   bool open(const uint8_t* data, size_t size);
@@ -191,6 +194,7 @@ class RansReader {
  private:
   size_t read_rounds(const RansTable& table, Value* out, size_t count);
   bool read_plain(const RansTable& table, Value* out, size_t count);
+  bool move_last_words();
   void read_loaded(Value* out, size_t count);
 
   std::vector<RansRun> runs_;
@@ -200,6 +204,10 @@ class RansReader {
   // Of n_ values, those up to coded_ are in the stream and the others in the states.
   size_t lanes_ = 1, verbatim_size_ = 0, n_ = 0, coded_ = 0, done_ = 0;
   uint32_t states_[kMaxLanes];
+  // The last words with zeros behind them. A few words may well be most of a block: at 0.01 bits a value 512 bytes
+  // are 400 000 values.
+  bool at_last_words_ = false;
+  uint8_t last_words_[8 * kMaxLanes];
 };
 
 template <typename Value>

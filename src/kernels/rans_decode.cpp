@@ -1,6 +1,7 @@
 // Decoding with rANS: the plain form of the loop, and the reader around it.
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "bits.hpp"
 #include "dispatch.hpp"
@@ -101,6 +102,8 @@ bool RansReader<Value>::read(Value* out, size_t count) {
     const RansTable& table = *runs_[run_].table;
     const size_t until = std::min({runs_[run_].end, coded_, last});
     size_t some = read_rounds(table, out, until - done_);
+    if (!some && until - done_ >= lanes_ && move_last_words()) continue;
+    if (at_last_words_ && words_ > end_) return false;
     if (!some) {  // up to where whole rounds may go on, or near the end of the words
       const size_t round = std::max<size_t>(lanes_, 8), to_round = round - done_ % round;
       some = until - done_;
@@ -118,9 +121,23 @@ template <typename Value>
 size_t RansReader<Value>::read_rounds(const RansTable& table, Value* out, size_t count) {
   const auto bits = static_cast<size_t>(table.verbatim_bits);
   if (table.spills || done_ % lanes_ || done_ * bits % 8) return 0;  // verbatim bits from a whole byte on
-  return choose_rounds<Value>(table, lanes_)(table, states_, lanes_, words_, end_,
+  const uint8_t* const words_end = at_last_words_ ? std::end(last_words_) : end_;
+  return choose_rounds<Value>(table, lanes_)(table, states_, lanes_, words_, words_end,
                                              bits ? verbatim_ + done_ * bits / 8 : nullptr, out,
                                              count);
+}
+
+// Near the end of the words, puts those that are left where as many as a round may take can be read; false where that
+// was done before or is not near. Not with verbatim bits, which are read past their end into the words.
+template <typename Value>
+bool RansReader<Value>::move_last_words() {
+  const auto left = static_cast<size_t>(end_ - words_);
+  if (at_last_words_ || left > sizeof last_words_ / 2 || verbatim_size_) return false;
+  std::memcpy(last_words_, words_, left);
+  std::memset(last_words_ + left, 0, sizeof last_words_ - left);
+  words_ = last_words_;
+  end_ = last_words_ + left;
+  return at_last_words_ = true;
 }
 
 // The next values one by one, every step checked.

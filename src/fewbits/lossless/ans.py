@@ -31,7 +31,8 @@ VALUES_A_LANE, WORD_BYTES_A_LANE = 1024, 512
 
 def lanes(values: int, word_bytes: int) -> int:
     """How many lanes pay, since each costs about two bytes: a power of two, 1 to 256."""
-    worth = min(values // VALUES_A_LANE, word_bytes // WORD_BYTES_A_LANE)
+    pay = max(word_bytes // WORD_BYTES_A_LANE, values // (32 * VALUES_A_LANE))
+    worth = min(values // VALUES_A_LANE, pay)
     return min(MAX_LANES, 1 << max(0, worth.bit_length() - 1))
 
 
