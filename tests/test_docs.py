@@ -37,6 +37,7 @@ NEEDS = {
     "docs/guide/choosing-a-codec.md": ("torch",),
     "docs/guide/exact-activations.md": ("torch",),
     "docs/guide/training.md": ("torch",),
+    "docs/guide/unroll.md": ("torch",),
 }
 MODEL = Path(fewbits.__file__).parent / "data" / "language_model.safetensors"
 

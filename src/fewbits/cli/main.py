@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fewbits.cli import bench, demo, inspect, pack, unpack, verify
+from fewbits.cli import bench, demo, inspect, pack, unpack, unroll, verify
 from fewbits.cli.errors import (
     EXIT_FAILURE,
     EXIT_TERMINATED,
@@ -32,6 +32,7 @@ for command, example in (
     (inspect.inspect, inspect.EXAMPLE),
     (demo.demo, demo.EXAMPLE),
     (bench.bench, bench.EXAMPLE),
+    (unroll.unroll, unroll.EXAMPLE),
 ):
     paragraphs = (command.__doc__ or "").split("\n\n")
     app.command(

@@ -1,7 +1,7 @@
 """Packed activations in the Trainer of Lightning.
 
-    from fewbits.training.for_lightning import PackActivations
-    trainer = Trainer(..., callbacks=[PackActivations("int4")])
+from fewbits.training.for_lightning import PackActivations
+trainer = Trainer(..., callbacks=[PackActivations("int4")])
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """Packed activations in the Trainer of Hugging Face Transformers.
 
-    from fewbits.training.for_transformers import PackActivations
-    trainer = Trainer(model, ..., callbacks=[PackActivations("int4")])
-    trainer.train()
+from fewbits.training.for_transformers import PackActivations
+trainer = Trainer(model, ..., callbacks=[PackActivations("int4")])
+trainer.train()
 """
 
 from typing import Any

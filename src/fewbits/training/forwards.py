@@ -1,9 +1,9 @@
 """Packing in a training loop that one does not write oneself.
 
-    from fewbits.training import pack_forwards
-    handle = pack_forwards(model, "int4")
-    train(model)  # whatever calls the model
-    handle.remove()
+from fewbits.training import pack_forwards
+handle = pack_forwards(model, "int4")
+train(model)  # whatever calls the model
+handle.remove()
 """
 
 from typing import Any

@@ -1,0 +1,173 @@
+"""Operations on each element by itself, and sums and products of tensors."""
+
+import math
+
+from fewbits.unroll.operations.base import (
+    Attribute,
+    Call,
+    Local,
+    Operation,
+    Parameter,
+    Shape,
+    broadcast,
+    same,
+    summed,
+)
+
+_MASK = {"mask": Local("bit", same)}
+
+
+def _pair(call: Call) -> Shape:
+    return broadcast(call.shapes)
+
+
+def _sums(call: Call) -> dict[str, str]:
+    return {
+        "sum_x": summed(call.y, call.shapes[0]),
+        "sum_z": summed(call.y, call.shapes[1]),
+    }
+
+
+def _pairwise(name: str, summary: str, forward: str, backward: str) -> Operation:
+    return Operation(
+        name=name,
+        summary=summary,
+        arguments=("x", "z"),
+        shape=_pair,
+        constants=_sums,
+        forward=forward,
+        backward=backward,
+    )
+
+
+# The derivative of gelu(x) = x Φ(x) is Φ(x) + x φ(x), with the normal distribution's Φ and φ; the
+# tanh form is that of Hendrycks and Gimpel, "Gaussian Error Linear Units".
+_GELU_BACK = """
+{cdf} = 0.5 * (1 + torch.erf({x} * {half_root}))
+{pdf} = torch.exp(-0.5 * {x} * {x}) * {gauss}
+{dx} = {dy} * ({cdf} + {x} * {pdf})
+"""
+_GELU_TANH_BACK = """
+{bend} = torch.tanh({root} * ({x} + 0.044715 * {x} * {x} * {x}))
+{slope} = {root} * (1 + 0.134145 * {x} * {x})
+{dx} = {dy} * 0.5 * (1 + {bend} + {x} * (1 - {bend} * {bend}) * {slope})
+"""
+
+OPERATIONS = (
+    Operation(
+        name="relu",
+        summary="max(x, 0)",
+        forward="""
+        {y} = F.relu({x})
+        {mask} = {y} > 0
+        """,
+        backward="{dx} = {dy} * {mask}",
+        locals=_MASK,
+        nonzero="mask",
+    ),
+    Operation(
+        name="leaky_relu",
+        summary="x, or slope * x where x is negative",
+        attributes={"slope": Attribute("float", 0.01)},
+        forward="""
+        {mask} = {x} > 0
+        {y} = torch.where({mask}, {x}, {slope} * {x})
+        """,
+        backward="{dx} = torch.where({mask}, {dy}, {slope} * {dy})",
+        locals=_MASK,
+    ),
+    Operation(
+        name="gelu",
+        summary="x times the normal distribution's share below x",
+        forward="{y} = F.gelu({x})",
+        backward=_GELU_BACK,
+        constants=lambda call: {
+            "half_root": repr(math.sqrt(0.5)),
+            "gauss": repr(1 / math.sqrt(2 * math.pi)),
+        },
+    ),
+    Operation(
+        name="gelu_tanh",
+        summary="gelu by its tanh approximation",
+        forward='{y} = F.gelu({x}, approximate="tanh")',
+        backward=_GELU_TANH_BACK,
+        constants=lambda call: {"root": repr(math.sqrt(2 / math.pi))},
+    ),
+    Operation(
+        name="silu",
+        summary="x * sigmoid(x)",
+        forward="{y} = F.silu({x})",
+        backward="""
+        {gate} = torch.sigmoid({x})
+        {dx} = {dy} * {gate} * (1 + {x} * (1 - {gate}))
+        """,
+    ),
+    Operation(
+        name="sigmoid",
+        summary="1 / (1 + exp(-x))",
+        forward="{y} = torch.sigmoid({x})",
+        backward="{dx} = {dy} * {y} * (1 - {y})",
+    ),
+    Operation(
+        name="tanh",
+        summary="hyperbolic tangent",
+        forward="{y} = torch.tanh({x})",
+        backward="{dx} = {dy} * (1 - {y} * {y})",
+    ),
+    Operation(
+        name="exp",
+        summary="e to the x",
+        forward="{y} = torch.exp({x})",
+        backward="{dx} = {dy} * {y}",
+    ),
+    Operation(
+        name="square",
+        summary="x * x",
+        forward="{y} = {x} * {x}",
+        backward="{dx} = 2 * {dy} * {x}",
+    ),
+    Operation(
+        name="affine",
+        summary="scale * x + shift, with numbers",
+        attributes={"scale": Attribute("float", 1.0), "shift": Attribute("float", 0.0)},
+        constants=lambda call: {"plus": f" + {call.shift}" if call.shift else ""},
+        forward="{y} = {scale} * {x}{plus}",
+        backward="{dx} = {scale} * {dy}",
+    ),
+    _pairwise("add", "x + z", "{y} = {x} + {z}", "{dx} = {dy}{sum_x}\n{dz} = {dy}{sum_z}"),
+    _pairwise("sub", "x - z", "{y} = {x} - {z}", "{dx} = {dy}{sum_x}\n{dz} = -{dy}{sum_z}"),
+    _pairwise(
+        "mul",
+        "x * z",
+        "{y} = {x} * {z}",
+        "{dx} = ({dy} * {z}){sum_x}\n{dz} = ({dy} * {x}){sum_z}",
+    ),
+    Operation(
+        name="dropout",
+        summary="zero a share of the elements, by chance from the step's seed",
+        attributes={"rate": Attribute("float", 0.5)},
+        constants=lambda call: {
+            "shape": repr(call.x),
+            "keep": repr(1 - call.rate),
+            "scale": repr(1 / (1 - call.rate)),
+        },
+        forward="""
+        {mask} = keep_mask({shape}, {keep}, {seed}, {input}.device)
+        {y} = {x} * {mask} * {scale}
+        """,
+        backward="{dx} = {dy} * {mask} * {scale}",
+        locals=_MASK,
+        nonzero="mask",
+    ),
+    Operation(
+        name="parameter",
+        summary="a learned tensor by itself, such as position embeddings",
+        arguments=(),
+        attributes={"shape": Attribute("ints"), "deviation": Attribute("float", 0.02)},
+        parameters=lambda call: {"value": Parameter(call.attributes["shape"], call.deviation)},
+        shape=lambda call: call.attributes["shape"],
+        forward="{y} = {value}",
+        backward="{dvalue} = {dy}",
+        view=True,
+    ),
+)
