@@ -59,14 +59,22 @@ QuickLoops quick_loops_avx512();
 
 namespace {  // the same source is compiled for several instruction sets
 
-typedef float Floats __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
-typedef int32_t Ints __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef float Floats __attribute__((vector_size(4 * kLanes)));
+typedef int32_t Ints __attribute__((vector_size(4 * kLanes)));
+
+// A vector from anywhere in memory: a reference to a vector type of less alignment loses that in a template.
+template <typename Vector>
+inline Vector load(const void* from) {
+  Vector vector;
+  std::memcpy(&vector, from, sizeof vector);
+  return vector;
+}
 
 inline void row_costs(const QuickRows& rows, size_t low, size_t b, float* out) {
   constexpr float log2_e = 1.4426950408889634f;
   for (size_t a = low; a < b; a += kLanes) {
-    const Ints below = *reinterpret_cast<const Ints*>(rows.below + a);
-    const Ints first = *reinterpret_cast<const Ints*>(rows.first + a);
+    const Ints below = load<Ints>(rows.below + a);
+    const Ints first = load<Ints>(rows.first + a);
     const Floats occurrences = __builtin_convertvector(rows.below[b] - below, Floats);
     const Floats offset = __builtin_convertvector(rows.past[b] - 1 - first, Floats);  // the row's last
     const Ints bits = (Ints)offset;
@@ -75,13 +83,14 @@ inline void row_costs(const QuickRows& rows, size_t low, size_t b, float* out) {
     const Floats common = occurrences * (rows.log2_total - quick_log2<Floats, Ints>(occurrences));
     const Floats seldom = occurrences * rows.log2_counts + (rows.rare - occurrences) * log2_e;
     const Floats symbols = occurrences < rows.rare ? seldom : common;
-    *reinterpret_cast<Floats*>(out + (a - low)) = symbols + occurrences * stored;
+    const Floats bits_of_rows = symbols + occurrences * stored;
+    std::memcpy(out + (a - low), &bits_of_rows, sizeof bits_of_rows);
   }
 }
 
 template <size_t kWidth>
 void fill_lanes(const QuickRows& rows, float* before, uint32_t* lowest, float* costs) {
-  typedef float Lanes __attribute__((vector_size(4 * kWidth), aligned(4), may_alias));
+  typedef float Lanes __attribute__((vector_size(4 * kWidth)));
   const size_t stride = rows.stride;
   std::fill_n(before, (rows.last + 1) * stride + 1, kHuge);
   before[0] = 0;
@@ -96,7 +105,9 @@ void fill_lanes(const QuickRows& rows, float* before, uint32_t* lowest, float* c
       for (Lanes& one : best) one = Lanes{} + kHuge;
       const float* from = before + low * stride + lane;
       const auto lower = [&](Lanes& least, float cost) {
-        const Lanes through = *reinterpret_cast<const Lanes*>(from) + cost;
+        Lanes through;
+        std::memcpy(&through, from, sizeof through);
+        through += cost;
         least = through < least ? through : least;
         from += stride;
       };
@@ -131,7 +142,7 @@ inline void bin_costs(const float* below, size_t bins, size_t columns, float* bi
       const float* const to = below + last * columns;
       Floats sums{}, terms{};
       for (size_t c = 0; c < columns; c += kLanes) {
-        const Floats n = *reinterpret_cast<const Floats*>(to + c) - *reinterpret_cast<const Floats*>(from + c);
+        const Floats n = load<Floats>(to + c) - load<Floats>(from + c);
         sums += n;
         terms += n * quick_log2<Floats, Ints>(n);
       }
