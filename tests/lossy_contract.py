@@ -1,4 +1,8 @@
-"""What every codec promises, checked on one tensor."""
+"""What every codec promises, checked on one tensor; what its GPU kernels may be compiled to."""
+
+import os
+import subprocess
+import sys
 
 import torch
 
@@ -32,3 +36,19 @@ def check(codec, tensor, seed=0):
         error = (decoded.double() - tensor.detach().double()).abs()
         assert (error <= allowed).all(), f"{codec} is off by up to {(error - allowed).max()} more"
     return decoded
+
+
+def compiles_without_fusing(code):
+    """Runs a script that counts what a GPU would round otherwise than the plain form does.
+
+    In a process of its own, as this one may have been asked to interpret Triton's kernels.
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TRITON_INTERPRET": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert run.stdout.split() == ["fused", "0", "flushing", "0", "approximate", "0"]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fewbits.lossy.lossless import Exact
-from fewbits.training.budget import Curve, Option, allocate, parse_bytes, score
+from fewbits.training.budget import Curve, Option, allocate, score
 
 options = st.lists(
     st.builds(lambda b, f: (b, f), st.integers(1, 100), st.floats(0, 1)), min_size=1, max_size=4
@@ -76,17 +76,3 @@ def test_bytes_go_where_they_buy_the_most():
     }
     chosen = allocate(curves, target=0.95)
     assert (chosen["cheap"].nbytes, chosen["dear"].nbytes) == (100, 1000)
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("2GB", 2 * 10**9), ("900 MiB", 900 << 20), ("1.5k", 1500), (4096, 4096), ("64 B", 64)],
-)
-def test_budgets_are_read(text, expected):
-    assert parse_bytes(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "2 parsecs", "-1GB", "0", 0, True, "GB", "1e9", "0.1B"])
-def test_what_is_no_budget_is_named(text):
-    with pytest.raises(ValueError, match="budget"):
-        parse_bytes(text)

@@ -11,6 +11,7 @@ import typer
 from fewbits.cli import console
 from fewbits.cli.errors import EXIT_FAILURE, about
 from fewbits.cli.options import Destination, Force, Json
+from fewbits.quantities import parse_bytes
 
 if TYPE_CHECKING:
     from fewbits.unroll.generate import Unrolled
@@ -21,7 +22,6 @@ EXAMPLE = (
     "fewbits unroll resnet50 --set batch=64 --codec int4 -o step.py\n\n"
     "fewbits unroll --from-onnx net.onnx -o net.txt"
 )
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -39,15 +39,13 @@ class _Optimizer(StrEnum):
 def _budget(text: str | None) -> int | None:
     if text is None:
         return None
-    digits = text.rstrip("bBkKmMgGtT").strip()
-    unit = text[len(text.rstrip("bBkKmMgGtT")) :].upper()
     try:
-        amount = float(digits) * _UNITS[unit if unit in _UNITS else unit + "B"]
-    except (ValueError, KeyError):
-        raise typer.BadParameter(f"{text!r} is no amount of memory such as 900MB") from None
+        amount = parse_bytes(text)
+    except (ValueError, OverflowError):
+        amount = 0
     if not 1 <= amount < 1e18:
         raise typer.BadParameter(f"{text!r} is no amount of memory such as 900MB")
-    return int(amount)
+    return amount
 
 
 def _settings(pairs: list[str] | None) -> dict[str, int]:

@@ -31,8 +31,9 @@ from fewbits.lossy.names import codec as codec_of
 from fewbits.lossy.names import name_of
 from fewbits.lossy.policy import Chooser, Policy, SavedTensor
 from fewbits.lossy.quantize import Quantize
-from fewbits.training.budget import Curve, Option, allocate, parse_bytes, score
-from fewbits.training.gradients import Switch, Witness, backward_twice
+from fewbits.quantities import parse_bytes
+from fewbits.training.budget import Curve, Option, allocate, score
+from fewbits.training.gradients import ALARM, Switch, Witness, backward_twice
 from fewbits.training.trades import measure
 
 #: What is tried unless others are given. Where little is kept, rounding is at random: an error that
@@ -43,7 +44,6 @@ CANDIDATES: tuple[Codec, ...] = (
     *(Bounded(bound, "std") for bound in (0.1, 0.2, 0.3, 0.4)),
     *(Bounded(bound, "std", dither=True) for bound in (0.7, 1.0)),
 )
-ALARM = 0.7
 #: A choice stays while a new one would save less than this part of its bytes.
 HYSTERESIS = 0.05
 #: No tensor's fidelity may lie further below the target than this.

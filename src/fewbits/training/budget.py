@@ -9,13 +9,10 @@ problem, 1980): it misses the optimum by one step of one tensor at most.
 """
 
 import heapq
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fewbits.lossy.codec import Codec
-
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
 @dataclass(frozen=True)
@@ -104,19 +101,3 @@ def _next(key: str, curve: Curve, place: int) -> list[tuple[float, str, int]]:
     if place + 1 >= len(curve.options) or not curve.nbytes:
         return []
     return [(-_gain(*curve.options[place : place + 2]) / curve.nbytes, key, place + 1)]
-
-
-def parse_bytes(text: str | int) -> int:
-    """``"2GB"`` (10^9), ``"900 MiB"`` (2^20), or a number of bytes.
-
-    Raises:
-        ValueError: It is neither, or not above 0.
-    """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kKMG]?i?B?)\s*", str(text))
-    unit = match[2].upper().removesuffix("B") + "B" if match else ""
-    if not match or unit not in _UNITS or isinstance(text, bool):
-        raise ValueError(f"a budget is bytes, such as '2GB' or '900MiB', not {text!r}")
-    found = int(float(match[1]) * _UNITS[unit])
-    if found <= 0:
-        raise ValueError(f"a budget must be above 0, not {text!r}")
-    return found

@@ -10,12 +10,10 @@ import torch
 
 from fewbits.lossy.codec import Codec
 from fewbits.lossy.policy import Chooser
-from fewbits.training.gradients import NEGLIGIBLE
+from fewbits.training.gradients import ALARM, NEGLIGIBLE
 from fewbits.training.hooks import pack_activations
 from fewbits.training.report import Report
 
-#: Training went wrong below a mean cosine of 0.7 and not above (`benchmarks/training.py`).
-BAD = 0.7
 #: No gradient may be this many times as long as it was.
 GROWN = 3.0
 
@@ -44,10 +42,10 @@ class Checked:
         bad = [
             row
             for row in self.rows
-            if (row.cosine < BAD or row.growth > GROWN) and row.share > NEGLIGIBLE
+            if (row.cosine < ALARM or row.growth > GROWN) and row.share > NEGLIGIBLE
         ]
         if not bad:
-            return f"No cosine is below {BAD}, no norm above {GROWN:g}: fine for this batch."
+            return f"No cosine is below {ALARM}, no norm above {GROWN:g}: fine for this batch."
         weighty = sum(row.share > NEGLIGIBLE for row in self.rows)
         if 2 * len(bad) > weighty:
             return f"{len(bad)} of {weighty} gradients are off: take a finer codec for all."

@@ -11,6 +11,9 @@ import torch
 
 from fewbits.lossy.codec import Codec, Parts, TensorSpec
 
+#: Assumed: below this mean cosine every run of a prototype, a small convolutional network, went
+#: wrong, and none above.
+ALARM = 0.7
 #: Gradients this much smaller than all together are rounding's, as of a bias before a batch norm.
 NEGLIGIBLE = 1e-5
 

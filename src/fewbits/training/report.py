@@ -7,6 +7,7 @@ import torch
 
 from fewbits.lossy.codec import Codec
 from fewbits.lossy.names import name_of
+from fewbits.quantities import size
 from fewbits.training.scope import PARAMETER
 
 
@@ -127,13 +128,3 @@ def short_name(codec: Codec) -> str:
     """The codec's name; for codecs without one, that no policy can ask for, their kind."""
     stages: tuple[Codec, ...] = getattr(codec, "stages", (codec,))
     return "+".join(name_of(stage).split("(")[0].lower() for stage in stages)
-
-
-def size(nbytes: int) -> str:
-    """Bytes for people: ``1.5 MB``."""
-    amount = float(nbytes)
-    for unit in ("B", "kB", "MB"):
-        if amount < 1000:
-            return f"{nbytes} B" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.2f} GB"

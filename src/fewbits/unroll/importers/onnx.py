@@ -322,6 +322,7 @@ def _arithmetic(operation: str) -> Callable[[_Importer, Any], None]:
             _refuse(operation == "div", "division by a tensor")
             it.write(node, operation, [it.tensor(x), it.tensor(z)])
             return
+        _refuse(operation == "div" and number == 0, "division by zero")
         change: dict[str, Any] = {
             "add": {"shift": number},
             "sub": {"shift": -number},
