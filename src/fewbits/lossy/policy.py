@@ -61,6 +61,13 @@ class Chooser(ABC):
         parameters, small tensors, integers, and tensors of which less than values is needed.
         """
 
+    def rebuilds(self, saved: SavedTensor, sources: tuple[Codec, ...]) -> bool:
+        """May this tensor be computed again from others, which have these codecs, and not be held?
+
+        If so, `choose` is not asked about it.
+        """
+        return False
+
     def begin(self) -> None:  # noqa: B027
         """A packed forward pass begins."""
 
@@ -141,6 +148,13 @@ class Policy(Chooser):
             if rule.matches(saved) and rule.codec.refusal(spec) is None:
                 return rule.codec
         return Exact() if saved.custom else self.default
+
+    def rebuilds(self, saved: SavedTensor, sources: tuple[Codec, ...]) -> bool:
+        """Yes, if it would be packed, and no source is packed otherwise, unless without loss."""
+        from fewbits.lossy.lossless import Exact
+
+        codec = self.choose(saved)
+        return codec != Exact() and all(x.exact or x == codec for x in sources)
 
     @classmethod
     def from_toml(cls, source: str | Path) -> Self:

@@ -172,6 +172,10 @@ class Adaptive(Chooser):
             return Exact()
         return Witness(codec, self._switch) if self._comparing and not codec.exact else codec
 
+    def rebuilds(self, saved: SavedTensor, sources: tuple[Codec, ...]) -> bool:
+        """Always, so that what is asked about is the same in every step."""
+        return not saved.custom
+
     def traced(self) -> Chooser:
         """One codec for all, as there is nothing to measure: int4, or int8 for a high target."""
         return Policy((), Quantize(4 if self.target <= INT4_FIDELITY else 8))

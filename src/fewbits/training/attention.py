@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
@@ -38,6 +39,19 @@ def fused_attention(*args: Any, **kwargs: Any) -> torch.Tensor:
     return F.scaled_dot_product_attention(*args, **kwargs)
 
 
+def node_of(output: torch.Tensor) -> Any:
+    """The autograd node of what `attend` returned, or None for other tensors."""
+    node = output.grad_fn
+    return node if getattr(node, "_forward_cls", None) is _Attend else None
+
+
+def output_again(node: Any) -> torch.Tensor:
+    """The output from the decoded q, k and v; the node's own backward will need no more."""
+    node.again = _again(node)
+    output: torch.Tensor = node.again[1].detach()
+    return output
+
+
 class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -53,25 +67,32 @@ class _Attend(torch.autograd.Function):
         ctx.device = query.device
         ctx.chance = _chance(query.device) if settings["dropout_p"] > 0 else None
         ctx.autocast = _autocast(query.device)
+        ctx.again = None
         return F.scaled_dot_product_attention(query, key, value, mask, **settings)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        again = torch.is_grad_enabled()  # a gradient of the gradient is wanted
+        twice = torch.is_grad_enabled()  # a gradient of the gradient is wanted
         needed = ctx.needs_input_grad[:4]
-        attention: Any = F.scaled_dot_product_attention
-        # The fused kernels' backward has no derivative of its own; plain operations have.
-        kernel = sdpa_kernel(SDPBackend.MATH) if again else contextlib.nullcontext()
-        with torch.enable_grad(), _replayed(ctx.chance, ctx.device), ctx.autocast, kernel:
-            tensors = [
-                # A view of its own for each: q and k may be one tensor, with two gradients.
-                x if x is None else x.view_as(x) if again else x.detach().requires_grad_(need)
-                for x, need in zip(ctx.saved_tensors, needed, strict=True)
-            ]
-            output = attention(*tensors, **ctx.settings)
+        (tensors, output), ctx.again = (not twice and ctx.again) or _again(ctx, twice), None
         wanted = [x for x, need in zip(tensors, needed, strict=True) if need]
-        found = iter(torch.autograd.grad(output, wanted, grad, create_graph=again))
+        found = iter(torch.autograd.grad(output, wanted, grad, create_graph=twice))
         return *(next(found) if need else None for need in needed), None
+
+
+def _again(ctx: Any, twice: bool = False) -> tuple[list[torch.Tensor | None], torch.Tensor]:
+    """The forward once more, followed by autograd: its tensors and its output."""
+    attention: Any = F.scaled_dot_product_attention
+    # The fused kernels' backward has no derivative of its own; plain operations have.
+    kernel = sdpa_kernel(SDPBackend.MATH) if twice else contextlib.nullcontext()
+    own = saved_tensors_hooks(lambda x: x, lambda x: x)  # what this saves is used at once
+    with torch.enable_grad(), _replayed(ctx.chance, ctx.device), ctx.autocast, kernel, own:
+        tensors = [
+            # A view of its own for each: q and k may be one tensor, with two gradients.
+            x if x is None else x.view_as(x) if twice else x.detach().requires_grad_(need)
+            for x, need in zip(ctx.saved_tensors, ctx.needs_input_grad[:4], strict=True)
+        ]
+        return tensors, attention(*tensors, **ctx.settings)
 
 
 def _autocast(device: torch.device) -> Any:

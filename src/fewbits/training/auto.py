@@ -43,6 +43,10 @@ class Auto(Chooser):
             self._policy.begin()
         return self._policy.choose(saved)
 
+    def rebuilds(self, saved: SavedTensor, sources: tuple[Codec, ...]) -> bool:
+        """As any `Adaptive`."""
+        return _WITHOUT_MODEL.rebuilds(saved, sources)
+
     def traced(self) -> Chooser:
         """As any `Adaptive` with its default target."""
         return _WITHOUT_MODEL.traced()

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from fewbits.training.attention import attend, fused_attention
 from fewbits.training.compiled_attention import attend_compiled
+from fewbits.training.recipes import Recipes, Saved
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 _APPLY = torch.autograd.Function.apply.__func__.__code__
@@ -40,6 +41,13 @@ class Saving:
     kwargs: dict[str, Any] = field(default_factory=dict)
     custom: bool = False
 
+    def original(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """The argument of which autocast gave the operation this tensor, a copy in its dtype."""
+        place = self.position
+        given = self.args[place] if isinstance(place, int) and place < len(self.args) else None
+        copied = isinstance(given, torch.Tensor) and given.dtype != tensor.dtype
+        return given if copied else None
+
     def casts_parameter(self, tensor: torch.Tensor) -> bool:
         """Is the tensor, as far as one can tell, autocast's copy of a frozen parameter?
 
@@ -54,12 +62,18 @@ class Saving:
 
 
 class Calls(TorchFunctionMode):
-    """Remembers the call that runs. ``mine()`` says whether saved tensors come to us just now."""
+    """Remembers the call that runs, and how what it makes could be made again.
 
-    def __init__(self, mine: Callable[[], bool]) -> None:
+    ``mine()`` says whether saved tensors come to us just now; ``saved`` is what the call that runs
+    has saved so far.
+    """
+
+    def __init__(self, mine: Callable[[], bool], recipes: Recipes | None) -> None:
         super().__init__()
         self.current: Call | None = None
+        self.saved: list[Saved] = []
         self._mine = mine
+        self._recipes = recipes
 
     def __torch_function__(
         self,
@@ -71,18 +85,28 @@ class Calls(TorchFunctionMode):
         kwargs = kwargs or {}
         if torch.compiler.is_compiling():
             return _while_compiling(func, args, kwargs)
-        outer, self.current = self.current, (func, args, kwargs)
+        outer = self.current, self.saved
+        self.current, self.saved = (func, args, kwargs), []
+        recipe = None
+        if self._recipes is not None and self._mine():
+            recipe = self._recipes.before(op_name(func), args, kwargs)
         try:
-            if func is F.scaled_dot_product_attention and self._mine():
-                if not torch._C._are_functorch_transforms_active():
-                    return attend(*args, **kwargs)
-                self.current = (fused_attention, args, kwargs)
-            if func is F.multi_head_attention_forward:
-                with self:
-                    return _transparent(func)(*args, **kwargs)
-            return func(*args, **kwargs)
+            output = self._run(func, args, kwargs)
+            if self._recipes is not None and recipe is not None:
+                self._recipes.after(recipe, output, self.saved)
+            return output
         finally:
-            self.current = outer
+            self.current, self.saved = outer
+
+    def _run(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func is F.scaled_dot_product_attention and self._mine():
+            if not torch._C._are_functorch_transforms_active():
+                return attend(*args, **kwargs)
+            self.current = (fused_attention, args, kwargs)
+        if func is F.multi_head_attention_forward:
+            with self:
+                return _transparent(func)(*args, **kwargs)
+        return func(*args, **kwargs)
 
     def saving(self, tensor: torch.Tensor) -> Saving:
         """Who saves this tensor, asked by a hook that packs it."""

@@ -18,12 +18,15 @@ from fewbits.lossy.mask import Bits
 from fewbits.lossy.policy import Chooser, Policy, SavedTensor
 from fewbits.training.calls import Calls, Saving
 from fewbits.training.compiled import GraphHooks, borrow, give_back
+from fewbits.training.faults import ModifiedError
 from fewbits.training.layout import overlaps
 from fewbits.training.needs import Need, need_of
+from fewbits.training.rebuilt import Rebuilder
+from fewbits.training.recipes import Recipes
 from fewbits.training.report import Report, Row
 from fewbits.training.scope import PARAMETER, Scope
 from fewbits.training.special import special_codec
-from fewbits.training.store import Alone, ModifiedError, Packed, Store
+from fewbits.training.store import Alone, Packed, Store
 from fewbits.training.unbiased import unbiased
 
 _STEPS = itertools.count()
@@ -39,7 +42,8 @@ class pack_activations:
 
     ``min_bytes``: smaller tensors are left alone. ``seed`` drives stochastic rounding, together
     with ``step``, which counts the packed forwards of this process if it is not given. ``measure``
-    decodes each tensor at once and puts its fidelity into the report (slow).
+    decodes each tensor at once and puts its fidelity into the report (slow). ``rebuild`` computes
+    the output of a cheap function again from its packed input, rather than hold both.
 
     Raises:
         ValueError: An unknown codec's name, or a negative number.
@@ -54,6 +58,7 @@ class pack_activations:
         step: int | None = None,
         min_bytes: int = 1024,
         measure: bool = False,
+        rebuild: bool = True,
     ) -> None:
         for name, number in (("seed", seed), ("step", step or 0), ("min_bytes", min_bytes)):
             if not isinstance(number, int) or number < 0:
@@ -68,7 +73,9 @@ class pack_activations:
         self._pair: GraphHooks | None = None
         self._store = Store(seed, measure)
         self._scope = Scope()
-        self._calls = Calls(self._on_top)
+        self._recipes = Recipes(self._is_there) if rebuild else None
+        self._rebuilder: Rebuilder | None = None
+        self._calls = Calls(self._on_top, self._recipes)
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def __enter__(self) -> Self:
@@ -76,6 +83,8 @@ class pack_activations:
             raise FewbitsError("this pack_activations is active already; nest another one")
         step = next(_STEPS) if self._step is None else self._step
         self._store = Store((self._seed + 1) * _GOLDEN + (step << 24), self._measure)
+        if self._recipes is not None:
+            self._rebuilder = Rebuilder(self._recipes, self._store.find, self._store.keep)
         self._rows, self._counts = [], Counter()
         self.policy.begin()
         self._pair = borrow(self.policy.traced(), self._min_bytes, self._pack, _unpack)
@@ -98,6 +107,9 @@ class pack_activations:
             give_back(self._pair)
         self._scope.close()
         self._store.close()
+        self._rebuilder = None
+        if self._recipes is not None:
+            self._recipes.clear()
         self._active = False
         self.policy.held(sum(row.after for row in self._rows))
 
@@ -115,6 +127,12 @@ class pack_activations:
         return top is not None and self._pair is not None and top[0] is self._pair.pack
 
     def _pack(self, tensor: torch.Tensor) -> Packed | Alone:
+        held = self._held(tensor)
+        if self._calls.current is not None:
+            self._calls.saved.append(held)
+        return held
+
+    def _held(self, tensor: torch.Tensor) -> Packed | Alone:
         saving = self._calls.saving(tensor)
         module = self._scope.path
         row = Row(saving.op, module, tuple(tensor.shape), tensor.dtype, 0, 0)
@@ -150,7 +168,25 @@ class pack_activations:
         if need is Need.EXACT:
             row.note = f"{saving.op} needs it exact"
             return self._store.hold(tensor, row)
-        return self._store.put(tensor, lambda: self._chosen(need, tensor, saving, row), row)
+        return self._rebuilt(need, tensor, saving, row) or self._store.put(
+            tensor, lambda: self._chosen(need, tensor, saving, row), row
+        )
+
+    def _rebuilt(self, need: Need, tensor: torch.Tensor, saving: Saving, row: Row) -> Packed | None:
+        """The tensor as what it can be rebuilt from, if it can and the policy has it so."""
+        if self._rebuilder is None or need is not Need.VALUE:
+            return None
+        found = self._rebuilder.of(tensor, saving.original(tensor))
+        if found is None:
+            return None
+        where = (row.op, row.module, row.shape, row.dtype, row.key)
+        saved = SavedTensor(*where, tensor.detach(), saving.custom, self._scope.root)
+        if not self.policy.rebuilds(saved, found.codecs):
+            return None
+        return self._store.adopt(found, tensor, row)
+
+    def _is_there(self, tensor: torch.Tensor) -> bool:
+        return tensor.nbytes < self._min_bytes or self._scope.holder(tensor) is not None
 
     def _chosen(self, need: Need, tensor: torch.Tensor, saving: Saving, row: Row) -> Codec:
         place = (row.module, row.op)
@@ -183,7 +219,7 @@ def _unpack(held: Packed | Alone) -> torch.Tensor:
     if isinstance(held, Alone):
         return held.get()
     try:
-        with _plain(held.entry.parts[0].device):
+        with _plain(held.entry.device):
             return held.store.get(held)
     except (torch.OutOfMemoryError, ModifiedError):
         raise

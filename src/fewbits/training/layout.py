@@ -65,6 +65,13 @@ def compact(tensor: torch.Tensor) -> tuple[torch.Tensor, View]:
     return copied, View(shape, copied.stride())
 
 
+def view_of(tensor: torch.Tensor) -> View:
+    """How a tensor looks at its run, as `compact` would say, without a copy."""
+    if tensor.is_contiguous():
+        return View(tuple(tensor.shape), tensor.stride())
+    return compact(torch.empty_strided(tensor.shape, tensor.stride(), device="meta"))[1]
+
+
 def once(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor without what `expand` repeats."""
     sizes = [1 if s == 0 else n for n, s in zip(tensor.shape, tensor.stride(), strict=True)]

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from fewbits.errors import FewbitsError
 from fewbits.lossy.codec import Codec, Parts, TensorSpec, packed_nbytes
 from fewbits.lossy.comparisons import Nonzero
 from fewbits.lossy.exponential import Exp
@@ -22,7 +21,17 @@ from fewbits.lossy.fidelity import fidelity
 from fewbits.lossy.lossless import Exact, Lossless
 from fewbits.lossy.mask import Bits, Mask
 from fewbits.lossy.quantize import Quantize
-from fewbits.training.layout import Key, View, compact, in_memory_order, key_of, restored
+from fewbits.training.faults import ModifiedError
+from fewbits.training.layout import (
+    Key,
+    View,
+    compact,
+    in_memory_order,
+    key_of,
+    restored,
+    view_of,
+)
+from fewbits.training.rebuilt import Held, Rebuilt
 from fewbits.training.report import Row, short_name
 
 
@@ -39,10 +48,12 @@ class Entry:
         "spec",
         "strides",
         "waiting",
+        "wanted",
     )
 
     def __init__(self, codec: Codec, base: torch.Tensor, row: Row, seed: int) -> None:
         self.row = row
+        self.wanted = codec
         self.waiting = 0
         self._decoded: torch.Tensor | None = None
         self.pack(codec, base, seed)
@@ -62,6 +73,11 @@ class Entry:
         self._alias = next(((part, part._version) for part in alias), None)
         self.row.after = packed_nbytes(self.parts)
         self.row.codec = codec
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is held."""
+        return self.parts[0].device
 
     @property
     def masked(self) -> bool:
@@ -91,15 +107,27 @@ class Packed:
     """What autograd holds for a packed tensor."""
 
     store: "Store"
-    entry: Entry
+    entry: Entry | Rebuilt
     view: View
     row: Row
+
+    @property
+    def masked(self) -> bool:
+        """Is it held as a mask only?"""
+        return self.entry.masked
+
+    def peek(self) -> torch.Tensor:
+        """The tensor, for someone who is not autograd."""
+        return self.view.of(self.entry.run())
 
 
 class Alone:
     """What autograd holds for a tensor that is left as it is."""
 
     __slots__ = ("__weakref__", "_version", "row", "tensor")
+    masked = False
+    waiting = 0
+    wanted: Codec = Exact()
 
     def __init__(self, tensor: torch.Tensor, row: Row) -> None:
         self.tensor = tensor.detach()  # the tensor itself may refer to the node that holds this
@@ -110,6 +138,12 @@ class Alone:
         """The tensor, if it is what it was."""
         refuse_if_modified(self.tensor, self._version, self.row)
         return self.tensor
+
+    peek = get
+
+    def run(self) -> torch.Tensor:
+        """Its run of memory."""
+        return in_memory_order(compact(self.get())[0]).reshape(-1)
 
 
 class Store:
@@ -125,7 +159,7 @@ class Store:
         self._counted: set[Key | int] = set()  # storages and runs whose bytes are in the report
         # Weak references keep the addresses in the keys from being used for other storages.
         self._guards: dict[int, StorageWeakRef] = {}
-        self._last: weakref.ref[Entry] | None = None
+        self._last: weakref.ref[Entry | Rebuilt] | None = None
 
     def close(self) -> None:
         """The forward is over: no tensor will be met again."""
@@ -190,21 +224,51 @@ class Store:
         entry.waiting += 1
         return Packed(self, entry, view, row)
 
+    def find(self, key: Key) -> Held | None:
+        """What holds the values of the tensor with this key, as `key_of` gives it."""
+        entry = self._entries.get(("", *key))
+        if entry is not None and not entry.masked:
+            return entry
+        return self._alone.get(("", *key))
+
+    def adopt(self, rebuilt: Rebuilt, tensor: torch.Tensor, row: Row) -> Packed:
+        """Hold nothing of a tensor that can be rebuilt."""
+        key = self._key("", tensor)
+        if key[1:] not in self._counted:
+            self._counted.add(key[1:])
+            row.before = compact(tensor)[0].nbytes
+        names = dict.fromkeys(x.row.whose for x in rebuilt.tensors.values())
+        row.note = "rebuilt from " + ", ".join(names)
+        if self._measure:
+            row.fidelity = fidelity(in_memory_order(compact(tensor)[0]).reshape(-1), rebuilt.run())
+        rebuilt.waiting += 1
+        return Packed(self, rebuilt, view_of(tensor), row)
+
     def get(self, packed: Packed) -> torch.Tensor:
         """The tensor again, in its shape and strides."""
         entry = packed.entry
         entry.waiting -= 1
+        if entry.masked:
+            return packed.view.of(entry.run())
         last = self._last() if self._last else None
-        if last is not None and last is not entry:
+        if last is not None and last is not entry and last not in getattr(entry, "inputs", ()):
             last.forget()
             self._last = None
         run = entry.run()
         if entry.waiting > 0:
-            entry.keep(run)
-            self._last = weakref.ref(entry)
+            self.keep(entry, run)
         else:
             entry.forget()
         return packed.view.of(run)
+
+    def keep(self, held: Held | Rebuilt, run: torch.Tensor) -> None:
+        """Keep a decoded run for who may ask next, and let go of the one that was kept."""
+        last = self._last() if self._last else None
+        if last is not None and last is not held:
+            last.forget()
+        if isinstance(held, Entry | Rebuilt):
+            held.keep(run)
+            self._last = weakref.ref(held)
 
     def _key(self, kind: str, tensor: torch.Tensor) -> Key:
         storage = tensor.untyped_storage()
@@ -246,10 +310,6 @@ class Store:
                 entry.pack(_fallback(base), base, 0)
         if self._measure and base.is_floating_point() and not entry.masked:
             entry.row.fidelity = 1.0 if entry.codec.exact else _fidelity(entry, base)
-
-
-class ModifiedError(FewbitsError, RuntimeError):
-    """Where autograd itself would refuse: a tensor that is held as it was is not so any more."""
 
 
 def refuse_if_modified(tensor: torch.Tensor, version: int, row: Row) -> None:
