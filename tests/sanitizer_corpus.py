@@ -77,10 +77,34 @@ def damage(frame, rng):
 def try_damaged(frame, rng):
     """Whether a damaged copy was refused."""
     try:
-        fewbits.unpack(damage(frame, rng), verify=bool(rng.random() < 0.2), threads=1)
+        damaged = damage(frame, rng)
+        products(damaged, rng)
+        fewbits.unpack(damaged, verify=bool(rng.random() < 0.2), threads=1)
     except CorruptError:
         return True
     return False
+
+
+NUMBERS = {"bfloat16": 0, "float32": 1, "int8": 2}
+
+
+def products(frame, rng):
+    """Multiplies a frame, or a damaged copy, with vectors in buffers of just the size."""
+    try:
+        tensor = fewbits.PackedTensor.of(frame)
+    except CorruptError:
+        return
+    header = tensor.header
+    elements = tensor.nbytes // header.plan.element_bytes
+    if header.dtype not in NUMBERS or elements == 0:
+        return
+    columns = next(c for c in (129, 7, 1) if elements % c == 0)
+    count = int(rng.integers(1, 4))
+    payload = np.frombuffer(tensor.read(*header.payload_range(0, header.blocks)), np.uint8)
+    index = (header.modes, header.lengths, header.checksums, NUMBERS[header.dtype], columns)
+    vectors = rng.normal(size=count * columns).astype(np.float32)
+    out = np.empty(count * elements // columns, np.float32)
+    header.plan.kernel.multiply(header.arrangement, payload, *index, vectors, out, False, 2)
 
 
 def lossy_kernels(rng):
@@ -126,6 +150,7 @@ def main() -> None:
             for simd in _kernels.available_simd():
                 _kernels.set_simd(simd)
                 assert fewbits.unpack(frame).tobytes() == array.tobytes()
+                products(frame, rng)
             frames.append(frame)
     assert modes >= {*Mode} and groups, "a kind of block is missing"
     for width, exact in ((8, True), (12, False), (12, True)):

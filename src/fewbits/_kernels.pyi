@@ -95,6 +95,25 @@ class Plan:
         verify: bool,
         threads: int,
     ) -> int: ...
+    def multiply(
+        self,
+        arrangement: Arrangement,
+        payload: NDArray[np.uint8],
+        modes: NDArray[np.uint8],
+        lengths: NDArray[np.uint32],
+        checksums: NDArray[np.uint64],
+        number: int,
+        columns: int,
+        vectors: NDArray[np.float32],
+        out: NDArray[np.float32],
+        verify: bool,
+        threads: int,
+    ) -> int:
+        """Products of a packed matrix and vectors, one row of ``out`` for each vector.
+
+        ``number``: what the elements are, 0 bfloat16, 1 float32, 2 int8. Returns as ``unpack``.
+        """
+
     def histograms(
         self,
         plane: int,

@@ -247,12 +247,18 @@ class PackedTensor:
         width = self.header.plan.element_bytes
         first, last = start // width, -(-stop // width)
         out = np.empty((last - first) * width, np.uint8)
+        self.storage_into(first * width, out)
+        return out[start - first * width : stop - first * width]
+
+    def storage_into(self, start: int, out: NDArray[np.uint8]) -> None:
+        """Decode ``out.size`` bytes from ``start`` on, as frames code them, both whole elements."""
         if out.size == self.nbytes:
             self._decode_blocks(0, self.header.blocks, out, 0)
-        else:
+        elif out.size:
+            width = self.header.plan.element_bytes
+            first, last = start // width, (start + out.size) // width
             for blocks in self.header.arrangement.blocks_of(first, last):
                 self._decode_blocks(*blocks, out, first)
-        return out[start - first * width : stop - first * width]
 
     def _decode_blocks(
         self, first: int, last: int, out: NDArray[np.uint8], first_element: int

@@ -7,6 +7,7 @@
 #include "blocks.hpp"
 #include "buffer.hpp"
 #include "dispatch.hpp"
+#include "products.hpp"
 #include "statistics.hpp"
 #include "xxh3.hpp"
 
@@ -77,6 +78,26 @@ int64_t unpack(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> 
   const Window window{first_element, first_element + out.size() / element, out.data()};
   nb::gil_scoped_release release;
   return unpack_blocks(plan, arrangement, some, window, verify, threads);
+}
+
+int64_t multiply(const Plan& plan, const Arrangement& arrangement, Array<uint8_t> payload,
+                 Array<uint8_t> modes, Array<uint32_t> lengths, Array<uint64_t> checksums,
+                 int number, size_t columns, Array<float> vectors, MutableArray<float> out,
+                 bool verify, int threads) {
+  const size_t blocks = checksums.size();
+  if (modes.size() != blocks * plan.planes.size() || lengths.size() != modes.size())
+    throw std::invalid_argument("block index: columns differ in length");
+  if (number < 0 || number > static_cast<int>(Number::int8) || !columns ||
+      vectors.size() % columns || arrangement.elements() % columns)
+    throw std::invalid_argument("vectors do not go with the matrix");
+  const size_t rows = arrangement.elements() / columns, count = vectors.size() / columns;
+  if (out.size() != rows * count)
+    throw std::invalid_argument("the output is not a product for each row and vector");
+  const Blocks all{0, blocks, modes.data(), lengths.data(), checksums.data(), payload.data(),
+                   payload.size()};
+  const Vectors with{static_cast<Number>(number), columns, count, vectors.data(), out.data(), rows};
+  nb::gil_scoped_release release;
+  return multiply_blocks(plan, arrangement, all, with, verify, threads);
 }
 
 // Bytes as rows of elements; throws if they are not whole elements.
@@ -162,6 +183,9 @@ void bind_blocks(nb::module_& m) {
       .def("unpack", &unpack, nb::arg("arrangement"), nb::arg("payload"), nb::arg("modes"),
            nb::arg("lengths"), nb::arg("checksums"), nb::arg("first_block"), nb::arg("out"),
            nb::arg("first_element"), nb::arg("verify"), nb::arg("threads"))
+      .def("multiply", &multiply, nb::arg("arrangement"), nb::arg("payload"), nb::arg("modes"),
+           nb::arg("lengths"), nb::arg("checksums"), nb::arg("number"), nb::arg("columns"),
+           nb::arg("vectors"), nb::arg("out"), nb::arg("verify"), nb::arg("threads"))
       .def("histograms", &histograms, nb::arg("plane"), nb::arg("data"), nb::arg("row_elements"),
            nb::arg("bin_of_row"), nb::arg("bins"), nb::arg("dropped_bits") = 0,
            nb::arg("row_step") = 1);

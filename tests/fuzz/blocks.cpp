@@ -2,6 +2,7 @@
 // tensor packed and unpacked. Every instruction set must stay within its buffers and come to the same verdict
 // and the same bytes.
 #include "input.hpp"
+#include "products.hpp"
 
 namespace fewbits::fuzz {
 namespace {
@@ -38,6 +39,18 @@ void fit_last_length(std::vector<uint32_t>& lengths, size_t payload_bytes) {
   if (others <= payload_bytes) lengths.back() = static_cast<uint32_t>(payload_bytes - others);
 }
 
+// Products with a matrix of eight rows, or one, made of all blocks; nothing where it is no matrix of numbers.
+int64_t multiply(const Case& frame, const Blocks& blocks, std::vector<float>& out) {
+  const size_t elements = frame.arrangement().elements(), rows = elements % 8 ? 1 : 8;
+  const Number numbers[] = {Number::int8, Number::bfloat16, Number::bfloat16, Number::float32};
+  const std::vector<float> ones(elements / rows * 2, 1.0f);
+  out.assign(2 * rows, 0.0f);
+  const Vectors vectors{numbers[std::min<size_t>(frame.element() - 1, 3)], elements / rows, 2,
+                        ones.data(), out.data(), rows};
+  return multiply_blocks(frame.plan, frame.arrangement(), blocks, vectors, frame.flags & kVerify,
+                         frame.threads());
+}
+
 void decode(const Case& frame, Input& in) {
   const size_t elements = frame.arrangement().elements(), all_blocks = frame.arrangement().blocks();
   size_t first = 0, last = elements, first_block = 0, blocks = all_blocks;
@@ -69,6 +82,16 @@ void decode(const Case& frame, Input& in) {
     require(verdict != kAllWell || std::memcmp(part.get(), whole.get() + first * frame.element(),
                                                (last - first) * frame.element()) == 0,
             "all agree on the bytes");
+  });
+  if (first_block || misfit || !elements || frame.element() > 4) return;
+  std::vector<float> wanted, found;
+  set_simd("portable");
+  require(multiply(frame, given, wanted) == verdict, "products come to the same verdict");
+  on_every_simd([&] {
+    require(multiply(frame, given, found) == verdict, "all agree on the verdict");
+    for (size_t i = 0; i < wanted.size() && verdict == kAllWell; ++i)
+      require(found[i] == wanted[i] || (found[i] != found[i] && wanted[i] != wanted[i]),
+              "all agree on the products");
   });
 }
 

@@ -1,0 +1,12 @@
+// The loops of products.hpp as the compiler makes them for AVX-512.
+#include "products.hpp"
+
+#if defined(__AVX512F__)
+
+namespace fewbits {
+
+DotLoops dot_loops_avx512() { return kDotLoops; }
+
+}  // namespace fewbits
+
+#endif
