@@ -291,3 +291,15 @@ def test_installing_twice_changes_nothing_and_the_outer_block_rules(files):
             fewbits.install()
         assert type(safe_open(files[1], "np")) is loaders.PackedFile
     assert type(safe_open(files[1], "np")) is loaders.original_open
+
+
+def test_what_only_claims_to_be_a_module_is_left_alone(monkeypatch):
+    class Claims:
+        __slots__ = ()
+        __class__ = ModuleType
+
+    claims = Claims()
+    assert isinstance(claims, ModuleType)
+    monkeypatch.setitem(sys.modules, "claims", claims)
+    with fewbits.install():
+        assert sys.modules["claims"] is claims

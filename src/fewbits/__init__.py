@@ -60,7 +60,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 # Rooms that are reached by their name alone: ``fewbits.training.pack_activations``.
-_ROOMS = ("training",)
+_ROOMS = ("machines", "traces", "training", "weights")
 
 
 def __getattr__(name: str) -> object:

@@ -15,13 +15,14 @@ them. A plain file gets what the original returns; a packed one a ``PackedFile``
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 import safetensors
@@ -45,6 +46,22 @@ _MARK = f'"{OWN_KEYS}'.encode()
 _HEAD_BYTES = 1 << 16
 
 _lock = Lock()
+
+
+class Keeper(Protocol):
+    """What makes tensors of an archive in its own way: `fewbits.weights` keeps them packed."""
+
+    def entries(self) -> list[Entry]:
+        """Names, dtypes and shapes of its tensors, in the order of the file."""
+        ...
+
+    def tensor(self, name: str) -> Any:
+        """A whole tensor."""
+        ...
+
+
+# While it is set, packed files that are opened for PyTorch give tensors of a keeper.
+keeping: ContextVar[Callable[[Archive], Keeper] | None] = ContextVar("keeping", default=None)
 
 
 def install() -> AbstractContextManager[object]:
@@ -74,7 +91,8 @@ def uninstall() -> None:
 def _replace(new_of: Mapping[Any, Any]) -> None:
     by_id = {id(old): new for old, new in new_of.items()}
     for module in list(sys.modules.values()):
-        if isinstance(module, ModuleType) and module is not sys.modules[__name__]:
+        # By its type: some that only claim to be modules, such as cffi's, have no names to replace.
+        if issubclass(type(module), ModuleType) and module is not sys.modules[__name__]:
             # Around the module's own attribute access, on which lazy modules import themselves.
             names = object.__getattribute__(module, "__dict__")
             for name, value in list(names.items()):
@@ -114,9 +132,15 @@ class PackedFile(metaclass=_SafeOpen):
     def __init__(self, filename: str | os.PathLike[str], arguments: Mapping[str, Any]) -> None:
         self._archive: Archive | None = archive.open(Path(filename))
         self._arguments = arguments
-        found = source_container(self._archive)
-        self._metadata = found.metadata
-        self._entries = {entry.name: entry for entry in found.in_file_order}
+        keep = keeping.get() if arguments["framework"] in ("pt", "torch") else None
+        self._keeper = keep(self._archive) if keep is not None else None
+        if self._keeper is not None:
+            entries = self._keeper.entries()
+            self._metadata: Mapping[str, str] | None = self._archive.metadata
+        else:
+            found = source_container(self._archive)
+            entries, self._metadata = found.in_file_order, found.metadata
+        self._entries = {entry.name: entry for entry in entries}
 
     def keys(self) -> list[str]:
         """Names of the tensors, sorted."""
@@ -155,7 +179,7 @@ class PackedFile(metaclass=_SafeOpen):
             raise SafetensorError(f"File does not contain tensor {name}")
         tensor = opened[name]
         assert isinstance(tensor, PackedTensor)
-        return _Reader(self._entries[name], tensor, self._arguments)
+        return _Reader(self._entries[name], tensor, self._arguments, self._keeper)
 
     def __enter__(self) -> Self:
         return self
@@ -172,13 +196,18 @@ class _Reader:
     entry: Entry
     tensor: PackedTensor
     arguments: Mapping[str, Any]
+    keeper: Keeper | None = None
 
     def whole(self) -> Any:
+        if self.keeper is not None:
+            return self.keeper.tensor(self.entry.name)
         if not self._converts:
             return self._by_original().get_tensor(self.entry.name)
         return self._convert(self.tensor.unpack())
 
     def part(self, key: Any) -> Any:
+        if self.keeper is not None:
+            return self.whole()[key] if key is not ... else self.whole()
         if not self._converts:
             return self._by_original().get_slice(self.entry.name)[key]
         # Elements that do not follow each other are copied, which lets go of those between them.
