@@ -109,6 +109,46 @@ def test_lists(run: Run) -> None:
     assert run("unroll", "--list-models").out.count("\n") == len(models.names()) == 7
 
 
+def test_weights_of_an_import_go_along(tmp_path: Path, run: Run) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    from fewbits.unroll.verify import load
+
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
+        torch.nn.Flatten(), torch.nn.Linear(8 * 64, 5),
+    )  # fmt: skip
+    x, y = torch.randn(4, 3, 16, 16), torch.randint(5, (4,))
+    torch.export.save(torch.export.export(module, (x,)), tmp_path / "net.pt2")
+    text, weights, step = (tmp_path / name for name in ("net.txt", "net.safetensors", "step.py"))
+    imported = ("--from-export", tmp_path / "net.pt2", "--loss", "cross_entropy")
+    done = run("unroll", *imported, "-o", text, "--weights", weights)
+    assert done.code == 0, done
+    assert "exists; --force" in run("unroll", *imported, "--weights", weights).err
+    done = run("unroll", text, "--weights", weights, "-o", step, "--codec", "int8")
+    assert done.code == 0 and "gradients agree" in done.out, done
+    names, parameters = load(step.read_text()), load_file(weights)
+    torch.testing.assert_close(names["forward"](parameters, x, y)[0], module(x))
+    loss, gradients = names["training_step"](parameters, x, y)
+    exact = torch.nn.functional.cross_entropy(module(x), y)
+    exact.backward()
+    torch.testing.assert_close(loss, exact.detach())
+    torch.testing.assert_close(gradients["_4.bias"], module[4].bias.grad)
+
+    save_file({**parameters, "_4.bias": torch.zeros(6)}, weights)
+    refused = run("unroll", text, "--weights", weights)
+    assert refused.code == 1 and "'_4.bias' is 6 in the weights, and 5 in the model" in refused.err
+    save_file({"_4.bios": torch.zeros(5)}, weights)
+    refused = run("unroll", text, "--weights", weights)
+    assert "no parameter '_4.bios' (did you mean '_4.bias'?)" in refused.err
+    assert refused.err.count("\n") == 1 and refused.out == ""
+    (tmp_path / "tree").write_text(str(module))
+    printed = ("--from-print", tmp_path / "tree", "--input", "4x3x16x16")
+    assert "a printed tree has none" in run("unroll", *printed, "--weights", tmp_path / "w").err
+
+
 def test_an_import_is_written_as_text(tmp_path: Path, run: Run) -> None:
     torch = pytest.importorskip("torch")
     tree = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU())

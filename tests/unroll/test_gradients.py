@@ -1,5 +1,6 @@
 """Gradients of generated steps against autograd, on shipped models and on random graphs."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,8 @@ LINES = {
         "maxpool2d x kernel=2",
         "maxpool2d x kernel=3 stride=2 padding=1",
         "maxpool2d x kernel=3,2 stride=1,4 padding=1,0",
+        "maxpool2d x kernel=2,3 ceil=yes",
+        "maxpool2d x kernel=3 stride=2,4 padding=1 ceil=yes",
     ],
     "avgpool2d": ["avgpool2d x kernel=2", "avgpool2d x kernel=3,4 stride=2,3 padding=1,2"],
     "avgpool_global": ["avgpool_global x"],
@@ -97,6 +100,7 @@ LINES = {
     "dropout": ["dropout x rate=0.3"],
     "softmax": ["softmax x", "softmax x dim=1"],
     "log_softmax": ["log_softmax s dim=1"],
+    "masked_attention": ["masked_attention s s2 s2 m", "masked_attention s s s m2 scale=0.3"],
     "attention": ["attention s s s", "attention s s2 s2 causal=yes scale=0.3"],
     "add": ["add s w", "add s s"],
     "sub": ["sub s w", "sub w s"],
@@ -124,6 +128,8 @@ v = mul v0 lift
 w = parameter shape=5,1 deviation=0.5
 t = transpose s dims=1,2
 t2 = parameter shape=6,5 deviation=0.5
+m = parameter shape=5,5 deviation=0.5
+m2 = parameter shape=2,1,5 deviation=0.5
 """
 
 
@@ -174,7 +180,49 @@ def graphs(draw):
     return "\n".join([*lines, *parts, total]) + "\n"
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+HELD = ["x", "x2", "s", "s2", "v", "w", "t", "t2", "m"]
+
+
+@st.composite
+def graphs_with(draw, name):
+    """Texts of graphs of any operations, in any of their settings; one of them is this."""
+    lines, made = HEAD.strip().splitlines(), []
+    wanted = draw(st.lists(st.sampled_from(sorted(OPERATIONS)), max_size=3))
+    wanted.insert(draw(st.integers(0, len(wanted))), name)
+    for number, operation in enumerate(wanted):
+        written = draw(st.sampled_from(LINES.get(operation, [f"{operation} x"])))
+        words = [
+            draw(st.sampled_from(HELD + made)) if word in HELD and draw(st.booleans()) else word
+            for word in written.split()[1:]
+        ]
+        line = f"n{number} = {' '.join([operation, *words])}"
+        try:
+            read_model("\n".join([*lines, line]))
+        except ValueError:  # the table's own arguments fit
+            line = f"n{number} = {written}"
+        lines.append(line)
+        made.append(f"n{number}")
+    shapes = read_model("\n".join(lines)).tensors
+    for one in made:
+        lines.append(f"{one}q = square {one}")
+        lines.append(f"{one}m = {'mean' if shapes[one].shape else 'affine'} {one}q")
+    for before, one in pairwise(made):
+        lines.append(f"{one}t = add {before}{'m' if before == made[0] else 't'} {one}m")
+    last = f"{made[-1]}t" if len(made) > 1 else f"{made[0]}m"
+    return "\n".join([*lines, f"loss = affine {last}"]) + "\n"
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.data(), st.sampled_from(PROFILES))
+def test_random_graphs_of_every_operation_agree_with_autograd(name, data, profile):
+    text = data.draw(graphs_with(name))
+    assert f" = {name}" in text
+    errors = relative_errors(*gradients(unroll(text, profile=profile), torch.float64))
+    assert max(errors.values()) <= TOLERANCE
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(graphs(), st.sampled_from(PROFILES), st.sampled_from([None, 1, 0.5, 0.7]))
 def test_random_graphs_agree_with_autograd(text, profile, share):
     made = unroll(text, profile=profile)

@@ -118,6 +118,29 @@ def test_onnx_comes_back_the_same(tmp_path):
         from_onnx(tmp_path / "no.onnx")
 
 
+class Masked(nn.Module):
+    """A pool whose windows end outside, and attention with a mask that is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(3, 5)
+
+    def forward(self, x, mask):
+        q = F.max_pool2d(x * 2, (2, 3), 2, ceil_mode=True)
+        return self.fc(F.scaled_dot_product_attention(q, q, q, attn_mask=mask).mean((1, 2)))
+
+
+def test_ceilings_and_masks_come_along():
+    mask = torch.where(torch.rand(4, 4) < 0.3, -1e4, 0.0)
+    x = torch.randn(2, 4, 7, 6)
+    imported = from_module(Masked(), (x, mask), loss="cross_entropy")
+    assert "maxpool2d mul kernel=2,3 stride=2 ceil=yes" in imported.text
+    module = Masked()
+    same_as(module, from_module(module, (x, mask), loss="cross_entropy"), [x, mask])
+    with pytest.raises(FewbitsError, match="a mask of booleans; give floats"):
+        from_module(Masked().float(), (x, mask < 0))
+
+
 def test_a_printed_tree_has_the_lines_of_the_module():
     module = nn.Sequential(
         nn.Conv2d(3, 8, (3, 5), padding=(1, 2), bias=False), nn.BatchNorm2d(8), nn.ReLU(),

@@ -123,7 +123,7 @@ def test_settings_replace_numbers():
 
 def test_names_that_python_or_the_step_uses_are_changed():
     text = "input p 2 3\ng = linear p out=3\nlambda = relu g\nd_g = linear lambda out=2\n"
-    text += "torch = square d_g\nloss = mean torch\n"
+    text += "torch = square d_g\ngelu = gelu torch\npack_bits = relu gelu\nloss = mean pack_bits\n"
     pytest.importorskip("torch")
     from fewbits.unroll.verify import check
 

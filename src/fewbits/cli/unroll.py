@@ -1,6 +1,9 @@
 """``fewbits unroll``."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,19 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fewbits.cli import console
+from fewbits.cli import console, unroll_view
 from fewbits.cli.errors import EXIT_FAILURE, about
 from fewbits.cli.options import Destination, Force, Json
 from fewbits.quantities import parse_bytes
 
 if TYPE_CHECKING:
-    from fewbits.unroll.generate import Unrolled
+    from fewbits.unroll.generate import Optimizer, Unrolled
+    from fewbits.unroll.operations.base import Profile
     from fewbits.unroll.verify import Report
 
 EXAMPLE = (
     "fewbits unroll model.txt -o step.py --codec 'dct4+int8' --budget 900MB\n\n"
     "fewbits unroll resnet50 --set batch=64 --codec int4 -o step.py\n\n"
-    "fewbits unroll --from-onnx net.onnx -o net.txt"
+    "fewbits unroll --from-onnx net.onnx -o net.txt --weights net.safetensors"
 )
 _SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -124,6 +128,14 @@ def unroll(
             show_default=False,
         ),
     ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write an import's weights there; with a MODEL, read them to check it with.",
+            show_default=False,
+        ),
+    ] = None,
     loss: Annotated[
         str | None,
         typer.Option(
@@ -142,30 +154,68 @@ def unroll(
     MODEL is text, one operation a line; the result is a Python file that needs torch alone and that
     static-graph compilers can take. Gradients are compared with autograd before it is written
     (--no-check leaves that out). Without -o the step goes to standard output. With a DST that
-    ends in .txt, an import is written as a text model and nothing else is done.
+    ends in .txt, an import is written as a text model and nothing else is done. --weights writes
+    an import's weights, under the names that the step wants, or reads a MODEL's to check it with.
     """
     if list_ops or list_models:
-        (_print_operations if list_ops else _print_models)(as_json)
+        (unroll_view.print_operations if list_ops else unroll_view.print_models)(as_json)
         return
     imports = {"onnx": from_onnx, "export": from_export, "print": from_print}
     given = [(kind, path) for kind, path in imports.items() if path is not None]
     if len(given) + (model is not None) != 1:
         raise typer.BadParameter("give one MODEL, or one --from-...; --list-models names some")
+    options = _Options(
+        codec, _budget(budget), profile.value, optimizer.value, _settings(settings), check
+    )
     _check_plot(plot, force)
-    limit, numbers = _budget(budget), _settings(settings)
     _check_destination(dst, force)
+    held: dict[str, Any] | None = None
+    with _told(as_json):
+        if given:
+            _check_destination(weights, force)
+            name, text, held = _imported(*given[0], input_shape, loss)
+            if weights is not None:
+                _write_weights(weights, held)
+        else:
+            name, text = _read(model or "")
+            held = _read_weights(weights) if weights is not None else None
+        if dst is not None and dst.endswith(".txt"):
+            _write(dst, text)
+            count = console.plural(len(text.splitlines()), "line")
+            print(f"{console.printable(dst)}: a text model of {count}")
+            return
+        made, report = _made(name, text, options, held)
+    fine = (report is None or report.fine) and made.planned.fits
+    if fine:
+        _deliver(made, dst, plot, as_json)
+    if as_json:
+        console.print_json(unroll_view.document(made, report, dst))
+    elif dst is not None or not fine:
+        unroll_view.tell(made, report, dst if fine else None)
+        if timeline:
+            unroll_view.print_timeline(made)
+    if not fine:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@dataclass(frozen=True)
+class _Options:
+    codec: str
+    budget: int | None
+    profile: "Profile"
+    optimizer: "Optimizer"
+    numbers: dict[str, int]
+    check: bool
+
+
+@contextmanager
+def _told(as_json: bool) -> Iterator[None]:
+    """Show where in the text a fault is, and say what to install."""
+    from fewbits.errors import FewbitsError
     from fewbits.unroll.faults import ModelError
 
     try:
-        name, text = _imported(*given[0], input_shape, loss) if given else _read(model or "")
-        if dst is not None and dst.endswith(".txt"):
-            _write(dst, text)
-            print(
-                f"{console.printable(dst)}: a text model of {console.plural(_count(text), 'line')}"
-            )
-            return
-        made = _generate(name, text, codec, limit, profile, optimizer, numbers)
-        report = _verified(made) if check and made.graph.loss else None
+        yield
     except ModelError as error:
         if error.excerpt and not as_json:
             print(error.excerpt, file=sys.stderr)
@@ -173,28 +223,34 @@ def unroll(
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        from fewbits.errors import FewbitsError
-
         raise FewbitsError(
             "codecs, --check and imports need PyTorch: pip install torch, or --no-check"
         ) from None
-    fine = (report is None or report.fine) and made.planned.fits
-    if fine:
-        _deliver(made, dst, plot, as_json)
-    if as_json:
-        console.print_json(_document(made, report, dst))
-    elif dst is not None or not fine:
-        _tell(made, report, dst if fine else None)
-        if timeline:
-            _print_timeline(made)
-    if not fine:
-        raise typer.Exit(EXIT_FAILURE)
 
 
-def _verified(made: "Unrolled") -> "Report":
+def _made(
+    name: str, text: str, options: _Options, weights: dict[str, Any] | None
+) -> "tuple[Unrolled, Report | None]":
+    from fewbits.unroll.generate import unroll as generate
+
+    made = generate(
+        text,
+        file=name,
+        settings=options.numbers,
+        codec=options.codec,
+        profile=options.profile,
+        budget=options.budget,
+        optimizer=options.optimizer,
+    )
+    if weights is not None:
+        from fewbits.unroll.weights import insist
+
+        insist(weights, made.graph)
+    if not options.check or not made.graph.loss:
+        return made, None
     from fewbits.unroll.verify import check
 
-    return check(made)
+    return made, check(made, weights)
 
 
 def _read(model: str) -> tuple[str, str]:
@@ -215,38 +271,32 @@ def _read(model: str) -> tuple[str, str]:
         raise FewbitsError(f"{model}: not a text file") from error
 
 
-def _imported(kind: str, path: Path, shape: str | None, loss: str | None) -> tuple[str, str]:
+def _imported(
+    kind: str, path: Path, shape: str | None, loss: str | None
+) -> tuple[str, str, dict[str, Any] | None]:
     from fewbits.unroll import importers
 
     with about(str(path)):
         made = importers.text_from_file(kind, path, input_shape=shape, loss=loss)
-    return f"{path.stem}.txt", made.text
+    return f"{path.stem}.txt", made.text, made.weights or None
 
 
-def _generate(
-    name: str,
-    text: str,
-    codec: str,
-    budget: int | None,
-    profile: _Profile,
-    optimizer: _Optimizer,
-    numbers: dict[str, int],
-) -> "Unrolled":
-    from fewbits.unroll.generate import unroll as generate
+def _write_weights(path: str, weights: dict[str, Any] | None) -> None:
+    if weights is None:
+        from fewbits.errors import FewbitsError
 
-    return generate(
-        text,
-        file=name,
-        settings=numbers,
-        codec=codec,
-        profile=profile.value,
-        budget=budget,
-        optimizer=optimizer.value,
-    )
+        raise FewbitsError("--weights: a printed tree has none")
+    from safetensors.torch import save
+
+    with about(path):
+        Path(path).write_bytes(save({name: w.contiguous().clone() for name, w in weights.items()}))
 
 
-def _count(text: str) -> int:
-    return len(text.splitlines())
+def _read_weights(path: str) -> dict[str, Any]:
+    from fewbits.archive import load
+
+    with about(path):
+        return load(path, framework="pt")
 
 
 def _check_destination(dst: str | None, force: bool) -> None:
@@ -283,133 +333,3 @@ def _deliver(made: "Unrolled", dst: str | None, plot: Path | None, as_json: bool
 
         with about(str(plot)):
             draw(made.planned, plot)
-
-
-def _tell(made: "Unrolled", report: "Report | None", dst: str | None) -> None:
-    from fewbits.unroll.timeline import chart
-
-    before, after = made.planned.before, made.planned.schedule
-    if dst is not None:
-        print(f"{console.printable(dst)}: {console.plural(_count(made.source), 'line')}")
-    if made.graph.loss:
-        print()
-        print(chart(made.planned, ascii_only=not _shows_blocks()))
-        print()
-        print(
-            f"resting {console.size(before.resting_bytes)} -> {console.size(after.resting_bytes)}"
-            f" ({before.resting_bytes / max(after.resting_bytes, 1):.1f}x), "
-            f"most after any line, with parameters and gradients: "
-            f"{console.size(before.peak)} -> {console.size(after.peak)}"
-        )
-        if made.planned.extra_s:
-            print(f"modelled time for it: {1e3 * made.planned.extra_s:.2f} ms a step")
-    else:
-        print("no loss: only forward is written")
-    if made.planned.note:
-        print(made.planned.note)
-    if report is not None:
-        _tell_report(report)
-
-
-def _tell_report(report: "Report") -> None:
-    small = " ".join(f"{name}={value}" for name, value in report.sizes.items())
-    at = f" (at {small})" if small else ""
-    verdict = "agree with" if report.fine else "DIFFER from"
-    print(f"gradients {verdict} autograd: relative error {report.error:.1e} at most{at}")
-    if not report.fine:
-        print(f"worst: {report.worst}")
-    worst = sorted(report.cosines.items(), key=lambda item: item[1])
-    if worst:
-        mean = sum(report.cosines.values()) / len(worst)
-        least = ", ".join(f"{name} {cosine:.4f}" for name, cosine in worst[:3])
-        print(f"with the codec, cosine to the exact gradients: mean {mean:.4f}; least: {least}")
-
-
-def _shows_blocks() -> bool:
-    try:
-        "▁█".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _print_timeline(made: "Unrolled") -> None:
-    from fewbits.unroll.timeline import rows
-
-    print(f"\n{'resting':>10} {'held':>10}  after")
-    for label, resting, live in rows(made.planned.schedule):
-        print(f"{console.size(resting):>10} {console.size(live):>10}  {label}")
-
-
-def _document(made: "Unrolled", report: "Report | None", dst: str | None) -> dict[str, Any]:
-    before, after = made.planned.before, made.planned.schedule
-    found: dict[str, Any] = {
-        "model": made.file,
-        "destination": dst,
-        "parameters": after.parameters // 4,
-        "resting_bytes_before": before.resting_bytes,
-        "resting_bytes": after.resting_bytes,
-        "peak_bytes_before": before.peak,
-        "peak_bytes": after.peak,
-        "modelled_extra_s": made.planned.extra_s,
-        "note": made.planned.note,
-        "fits": made.planned.fits,
-        "activations": {
-            name: {
-                "how": rest.how,
-                "codec": rest.codec.name if rest.codec else None,
-                "bytes": after.resting.get(name, 0),
-            }
-            for name, rest in after.plan.items()
-        },
-    }
-    if report is not None:
-        found["check"] = {
-            "ok": report.fine,
-            "relative_error": report.error,
-            "worst": report.worst,
-            "sizes": dict(report.sizes),
-            "cosines": report.cosines,
-        }
-    return found
-
-
-def _print_operations(as_json: bool) -> None:
-    from fewbits.unroll.operations import FAMILIES
-
-    if as_json:
-        console.print_json(
-            {
-                operation.name: {
-                    "family": family,
-                    "summary": operation.summary,
-                    "arguments": list(operation.arguments),
-                    "attributes": [a.describe(key) for key, a in operation.attributes.items()],
-                }
-                for family, operations in FAMILIES.items()
-                for operation in operations
-            }
-        )
-        return
-    for family, operations in FAMILIES.items():
-        print(f"{family}")
-        for operation in operations:
-            more = " ..." if operation.variadic else ""
-            attributes = [a.describe(key) for key, a in operation.attributes.items()]
-            line = " ".join([operation.name, *operation.arguments]) + more
-            print(f"  {' '.join([line, *attributes])}\n      {operation.summary}")
-
-
-def _print_models(as_json: bool) -> None:
-    from fewbits.unroll import models
-    from fewbits.unroll.text import parse
-
-    titles = {
-        name: parse(models.path_of(name).read_text("utf-8"), file=name).title
-        for name in models.names()
-    }
-    if as_json:
-        console.print_json(titles)
-        return
-    for name, title in titles.items():
-        print(f"{name:10} {title}")

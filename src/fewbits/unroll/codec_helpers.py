@@ -9,22 +9,57 @@ lack shifts.
 import torch
 import torch.nn.functional as F
 
+from fewbits.unroll.helpers import at_once, joined
 
-def quantize(x, bits, group=256, zeros=False):
-    """Codes of so many bits, on a grid of equal steps for each group: (packed codes, grids)."""
+
+def quantize(x, bits, group=256, zeros=False, seed=None):
+    """Codes of so many bits, on a grid of equal steps for each group: (packed codes, grids).
+
+    With a seed, codes are rounded up or down by chance, and right on average.
+    """
     flat = x.reshape(-1)
     whole = flat.shape[0] // group * group
-    parts = []
+    runs = []
     if whole:
-        parts.append(_quantize_rows(flat[:whole].reshape(-1, group), bits, zeros))
+        rows = flat[:whole].reshape(-1, group)
+        runs += rows.split(at_once(*rows.shape))
     if whole < flat.shape[0]:
-        parts.append(_quantize_rows(flat[whole:].reshape(1, -1), bits, zeros))
+        runs.append(flat[whole:].reshape(1, -1))
+    parts, first = [], 0
+    for rows in runs:
+        parts.append(_quantize_rows(rows, bits, zeros, rounding(rows, first, seed)))
+        first += rows.numel()
     if len(parts) == 1:
         return parts[0]
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
-def _quantize_rows(rows, bits, zeros):
+def rounding(rows, first, seed):
+    """What is added to elements, counted from the first, before their fraction is cut off."""
+    return 0.5 if seed is None else fractions(rows.numel(), first, seed, rows.device).view_as(rows)
+
+
+def rounding_portable(rows, first, seed):
+    """What is added to elements before their fraction is cut off."""
+    return 0.5
+
+
+def fractions(count, first, seed, device):
+    """Numbers from 0 to below 1 by a hash of places and a seed (Chris Wellons' "lowbias32")."""
+    mask = (1 << 64) - 1
+    key = (seed + 0x9E3779B97F4A7C15) & mask  # SplitMix64
+    key = ((key ^ (key >> 30)) * 0xBF58476D1CE4E5B9) & mask
+    key = ((key ^ (key >> 27)) * 0x94D049BB133111EB) & mask
+    key ^= key >> 31
+    # All modulo 2^32, to which a product is cut.
+    x = torch.arange(first, first + count, device=device) ^ (key & 0xFFFFFFFF)
+    x = ((x ^ (x >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+    x = (x ^ (x >> 15)) ^ (key >> 32)
+    x = (x * 0x846CA68B) & 0xFFFFFFFF
+    return (x >> 16).to(torch.float32) * (1.0 / 65536)
+
+
+def _quantize_rows(rows, bits, zeros, rounding):
     rows = rows.to(torch.float32)
     steps = 2**bits - (2 if zeros else 1)
     low, high = rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)
@@ -37,7 +72,7 @@ def _quantize_rows(rows, bits, zeros):
     held = torch.isfinite(low) & torch.isfinite(high) & torch.isfinite(step)
     low, step = torch.where(held, low, 0.0), torch.where(held, step, float("nan"))
     inverse = torch.where(step > 0, 1.0 / step, 0.0)
-    codes = torch.where(held, (rows - low) * inverse + 0.5, 0.0)
+    codes = torch.where(held, (rows - low) * inverse + rounding, 0.0)
     codes = codes.clamp(max=float(steps)).to(torch.uint8)
     if zeros:
         codes = torch.where(rows != 0, codes + 1, 0)
@@ -53,29 +88,51 @@ def dequantize(parts, shape, bits, group=256, zeros=False):
         count *= length
     whole = count // group
     size = whole * group // 8 * bits
-    rows = []
+    runs = []
     if whole:
-        codes = unpack_codes(packed[:size].reshape(whole, -1), bits, group)
-        rows.append(_dequantize_rows(codes, grids[:whole], zeros).reshape(-1))
+        step = at_once(whole, group)
+        rows = packed[:size].reshape(whole, -1).split(step)
+        runs += [(*run, group) for run in zip(rows, grids[:whole].split(step), strict=True)]
     if whole * group < count:
-        codes = unpack_codes(packed[size:].reshape(1, -1), bits, count - whole * group)
-        rows.append(_dequantize_rows(codes, grids[whole:], zeros).reshape(-1))
-    return (torch.cat(rows) if len(rows) > 1 else rows[0]).reshape(shape)
+        runs.append((packed[size:].reshape(1, -1), grids[whole:], count - whole * group))
+    return joined((_dequantize_rows(*run, bits, zeros) for run in runs), count).reshape(shape)
 
 
-def _dequantize_rows(codes, grids, zeros):
+class Packed:
+    """A tensor that is unpacked some examples at a time, each time it is asked for them.
+
+    It takes codecs whose parts are the examples' one after another.
+    """
+
+    def __init__(self, decompress, parts, shape):
+        """What ``decompress`` makes of the parts has this shape."""
+        self.decompress, self.parts, self.shape = decompress, parts, shape
+
+    def split(self, step):
+        """Of so many examples at a time, as the method of a tensor."""
+        count = self.shape[0]
+        for start in range(0, count, step):
+            stop = min(start + step, count)
+            some = tuple(
+                part[start * len(part) // count : stop * len(part) // count] for part in self.parts
+            )
+            yield self.decompress(some, (stop - start, *self.shape[1:]))
+
+
+def _dequantize_rows(rows, grids, count, bits, zeros):
+    codes = unpack_codes(rows, bits, count)
     grids = grids.to(torch.float32)
     low, step = grids[:, :1], grids[:, 1:]
     if not zeros:
-        return multiply_add(low, codes.to(torch.float32), step)
+        return multiply_add(low, codes.to(torch.float32), step).reshape(-1)
     values = multiply_add(low, codes.to(torch.float32) - 1, step)
     values = torch.where(values == 0, 2.0**-126, values)
-    return torch.where(codes == 0, 0.0, values)
+    return torch.where(codes == 0, 0.0, values).reshape(-1)
 
 
 def multiply_add(x, y, z):
-    """x + y * z, without room for the product; of 16 bits at most, so fused or not is the same."""
-    return torch.addcmul(x, y, z)
+    """x + y * z, in the place of y; the product has 16 bits at most, so it is exact."""
+    return y.mul_(z).add_(x)
 
 
 def multiply_add_portable(x, y, z):
@@ -176,6 +233,41 @@ def cosines(device):
     place = torch.arange(8, device=device, dtype=torch.float32)
     matrix = torch.cos((2 * place + 1) * place[:, None] * 0.19634954084936207) / 2
     return matrix * torch.where(place[:, None] == 0, 0.7071067811865476, 1.0)
+
+
+def to_float8(x, dtype, group=256):
+    """(Floats of 8 bits, exponents): the largest of each group comes near the type's largest."""
+    flat = x.reshape(-1)
+    whole = flat.shape[0] // group * group
+    runs = [flat[:whole].reshape(-1, group)] if whole else []
+    if whole < flat.shape[0]:
+        runs.append(flat[whole:].reshape(1, -1))
+    codes, exponents = [], []
+    top = 7 if dtype == torch.float8_e4m3fn else 14
+    for rows in runs:
+        finite = torch.where(torch.isfinite(rows), rows, 0.0).abs().amax(1, keepdim=True)
+        exponent = (top + 127 - (finite.view(torch.int32) >> 23)).clamp(-126, 126)
+        scaled = rows * power_of_two(exponent)
+        if dtype == torch.float8_e4m3fn:  # which has no infinity
+            scaled = torch.where(scaled.isinf(), float("nan"), scaled)
+        codes.append(scaled.to(dtype).view(torch.uint8).reshape(-1))
+        exponents.append(exponent.reshape(-1).to(torch.int8))
+    return torch.cat(codes).view(dtype), torch.cat(exponents)
+
+
+def from_float8(parts, shape, group=256):
+    """The tensor that to_float8 narrowed, of float32."""
+    flat, exponents = parts
+    scale = power_of_two(-exponents.to(torch.int32))
+    whole = flat.shape[0] // group
+    values = flat.to(torch.float32)
+    rows = (values[: whole * group].reshape(whole, group) * scale[:whole, None]).reshape(-1)
+    return torch.cat([rows, values[whole * group :] * scale[whole:]]).reshape(shape)
+
+
+def power_of_two(exponent):
+    """2 to the exponent, -126 to 126."""
+    return ((exponent + 127) << 23).view(torch.float32)
 
 
 def saturated(x, dtype, largest):

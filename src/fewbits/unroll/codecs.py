@@ -1,9 +1,10 @@
 """Codecs of ``fewbits.lossy`` as lines of generated source.
 
 Which codec an activation gets is asked of the same policies as in training. What a generated step
-can carry has a fixed size and is deterministic; the others are refused by name.
+can carry has a fixed size; the others are refused by name.
 """
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,11 +34,22 @@ class Emitted:
         stages = getattr(self.codec, "stages", (self.codec,))
         return tuple(stage for stage in stages if not isinstance(stage, Mask))
 
+    @property
+    def seeded(self) -> bool:
+        """Does it round by chance, from the step's seed?"""
+        return any(getattr(stage, "rounding", "nearest") == "stochastic" for stage in self.stages)
+
     def nbytes(self, shape: Shape) -> int:
         """Bytes of the parts of a float32 tensor."""
         total = self._chain().nbytes(_spec(shape))
         assert total is not None
         return int(total)
+
+    def splits(self, shape: Shape) -> bool:
+        """Are the parts of a tensor its examples' one after another?"""
+        (first, *more) = self.stages
+        grouped = type(first).__name__ == "Quantize" and not more
+        return grouped and math.prod(shape[1:]) % first.group == 0
 
     def source(self) -> str:
         """The two functions."""
@@ -56,7 +68,7 @@ class Emitted:
         about = name_of(self._chain())
         return "\n".join(
             [
-                f"def compress_{self.name}(x):",
+                f"def compress_{self.name}(x{', seed' if self.seeded else ''}):",
                 f'    """x packed by {about}."""',
                 f"    return {encode}",
                 "",
@@ -83,16 +95,29 @@ def _spec(shape: Shape) -> Any:
 
 
 def _settings(stage: Any) -> str:
-    group = f", group={stage.group}" if stage.group != 256 else ""
-    return f"bits={stage.bits}{group}{', zeros=True' if stage.zeros else ''}"
+    zeros = ", zeros=True" if stage.zeros else ""
+    return f"bits={stage.bits}{_group(stage)}{zeros}"
+
+
+def _group(stage: Any) -> str:
+    return f", group={stage.group}" if stage.group != 256 else ""
+
+
+def _float8(stage: Any) -> str:
+    return f"torch.{'float8_e4m3fn' if stage.to == 'fp8_e4m3' else 'float8_e5m2'}{_group(stage)}"
 
 
 def _encoding(stage: Any, inner: str) -> str:
     kind = type(stage).__name__
     if kind == "Quantize":
-        return f"quantize({inner}, {_settings(stage)})"
+        seed = ", seed=seed" if stage.rounding == "stochastic" else ""
+        return f"quantize({inner}, {_settings(stage)}{seed})"
+    if kind == "FixedRate":
+        return f"fixed_rate({inner}, bits={stage.bits}, dims={stage.dims})"
     if kind == "DCT":
         return f"chop({inner}, {stage.frequencies})"
+    if stage.to.startswith("fp8"):
+        return f"to_float8({inner}, {_float8(stage)})"
     if stage.to == "bf16":  # which has the range of float32
         return f"{inner}.to(torch.bfloat16)"
     return f"saturated({inner}, torch.float16, 65504.0)"
@@ -102,8 +127,12 @@ def _decoding(stage: Any, inner: str, shape: str) -> str:
     kind = type(stage).__name__
     if kind == "Quantize":
         return f"dequantize({inner}, {shape}, {_settings(stage)})"
+    if kind == "FixedRate":
+        return f"from_fixed_rate({inner}, {shape}, bits={stage.bits}, dims={stage.dims})"
     if kind == "DCT":
         return f"unchop({inner}, {stage.frequencies}, {shape})"
+    if stage.to.startswith("fp8"):
+        return f"from_float8({inner}, {shape}{_group(stage)})"
     return f"{inner}.to(torch.float32)"
 
 
@@ -114,16 +143,27 @@ def _payload_shape(stage: Any, shape: str) -> str:
     return f"({kept}, *{shape}[:-2], -(-{shape}[-2] // 8), -(-{shape}[-1] // 8))"
 
 
-def _refusal(stage: Any) -> str | None:
+_SHIFTS = "its {} take shifts, which the portable profile lacks"
+_UNKNOWN_SIZE = "its size depends on the values, and a step's sizes are fixed"
+_REASONS = {
+    "Bounded": _UNKNOWN_SIZE,
+    "Lossless": _UNKNOWN_SIZE,
+}
+
+
+def _refusal(stage: Any, profile: Profile) -> str | None:
     """Why a generated step cannot carry this stage."""
     kind = type(stage).__name__
     if kind == "Quantize":
-        if stage.rounding != "nearest":
-            return "random rounding"
-        return "int1-zeros" if stage.steps == 0 else None
+        if stage.rounding == "stochastic" and profile == "portable":
+            return _SHIFTS.format("hashes")
+        return "one bit cannot say zero and more" if stage.steps == 0 else None
+    if kind == "FixedRate":
+        return _SHIFTS.format("codes of many widths") if profile == "portable" else None
     if kind == "Cast":
-        return None if stage.to in ("bf16", "fp16") else f"casts to {stage.to}"
-    return None if kind in ("DCT", "Mask") else kind
+        is_float8 = stage.to.startswith("fp8") and profile == "portable"
+        return "the portable profile has no floats of 8 bits" if is_float8 else None
+    return None if kind in ("DCT", "Mask", "Exact") else _REASONS.get(kind, kind)
 
 
 class CodecChoice:
@@ -146,12 +186,17 @@ class CodecChoice:
             self._check(codec)
 
     def _check(self, codec: "Codec") -> None:
+        from fewbits.lossy.names import name_of
+
         for stage in getattr(codec, "stages", (codec,)):
-            why = _refusal(stage)
-            if why and why != "Exact":
+            why = _refusal(stage, self._profile)
+            if why:
+                more = "fixed8, int4-stochastic, fp8, fp8-e5m2, "
+                if self._profile == "portable":
+                    more = ""
                 raise FewbitsError(
-                    f"a generated step cannot carry {codec!r} ({why}); it can carry "
-                    "int1 to int8, dct1 to dct8, bf16, fp16, mask, and these joined by +"
+                    f"a generated step cannot carry {name_of(codec)}: {why}; it can carry "
+                    f"int1 to int8, dct1 to dct8, {more}bf16, fp16, mask, and these joined by +"
                 )
 
     def __call__(self, name: str, operation: str, shape: Shape) -> Emitted | None:

@@ -1,19 +1,11 @@
 """The generated file: parameters, forward, and the training step, as a person would write them."""
 
-import ast
-import re
-from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
-
+from fewbits.unroll.carried import called
 from fewbits.unroll.layout import laid_out
 from fewbits.unroll.operations.base import show, size
 from fewbits.unroll.optimizers import OPTIMIZERS
 from fewbits.unroll.program import Line, Program
-from fewbits.unroll.schedule import Schedule, Step
-
-_HERE = Path(__file__).parent
-_CALL = re.compile(r"\b([a-z_][a-z0-9_]*)\(")
+from fewbits.unroll.schedule import STAYS_PACKED, Schedule, Step
 
 
 def emit(schedule: Schedule, *, optimizer: str = "none", source: str = "a text model") -> str:
@@ -29,7 +21,7 @@ def emit(schedule: Schedule, *, optimizer: str = "none", source: str = "a text m
         rest.codec.name: rest.codec for rest in schedule.plan.values() if rest.codec is not None
     }
     used = [codec.source() for name, codec in sorted(codecs.items())]
-    carried = "\n\n\n".join([*used, *_helpers("\n".join([body, *used]), program.profile)])
+    carried = "\n\n\n".join([*used, *called("\n".join([body, *used]), program.profile)])
     head = [_docstring(schedule, source), "import torch"]
     whole = f"{body}\n\n\n{carried}" if carried else body
     if "F." in whole:
@@ -89,13 +81,13 @@ def _forward(program: Program) -> str:
     wanted = [*program.outputs]
     if program.graph.loss:
         wanted.append(program.names[program.graph.loss])
-    lines = only(program.forward, wanted)
+    lines = only(program.plain, wanted)
     used = {name for line in lines for name in line.reads}
     arguments = ["parameters", *(n for n in program.inputs), *(["seed"] if "seed" in used else [])]
     return "\n".join(
         [
             f"def forward({', '.join(arguments)}):",
-            f'    """{_returns(wanted)}, by plain forward."""',
+            f'    """{_returns(wanted)}, by forward alone."""',
             *(["    p = parameters"] if program.graph.parameters else []),
             *(f"    {_read_later(line, used | set(wanted))}" for line in lines),
             f"    return {', '.join(wanted)}",
@@ -166,12 +158,8 @@ def _written(schedule: Schedule, step: Step) -> list[str]:
     program, line = schedule.program, step.line
     # What is written and never read has no use but to take its place on the left.
     if step.kind == "pack":
-        rest = schedule.plan[step.name]
-        code = (
-            f"compress_{rest.codec.name}({step.name})" if rest.codec else f"pack_bits({step.name})"
-        )
         before, after = program.variables[step.name].nbytes, schedule.resting[step.name]
-        text = f"    {line.writes[0]} = {code}  # {human(before)} -> {human(after)}"
+        text = f"    {line.text}  # {human(before)} -> {human(after)}"
     else:
         text = f"    {line.text}{_comment(program, line, step)}"
     frees = [name for name in step.frees if name != program.names.get(program.graph.loss or "")]
@@ -185,40 +173,5 @@ def _comment(program: Program, line: Line, step: Step) -> str:
     variable = program.variables.get(name)
     if variable is None or size(variable.shape) < 2:
         return ""
-    return f"  # {show(variable.shape)}, {human(variable.nbytes)}"
-
-
-@cache
-def _library() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Functions that a file may carry: their source, and the names they call."""
-    found = {}
-    for module in ("helpers.py", "codec_helpers.py"):
-        text = (_HERE / module).read_text("utf-8")
-        for item in ast.parse(text).body:
-            if isinstance(item, ast.FunctionDef):
-                source = ast.get_source_segment(text, item) or ""
-                found[item.name] = (source, tuple(_CALL.findall(source)))
-    return found
-
-
-def _helpers(body: str, profile: str) -> Iterable[str]:
-    """The functions that a body calls, and those that they call."""
-    library = _library()
-    wanted, waiting = [], list(dict.fromkeys(_CALL.findall(body)))
-    while waiting:
-        name = waiting.pop(0)
-        if name in library and name not in wanted:
-            wanted.append(name)
-            waiting += [portable(call, profile) for call in library[name][1]]
-    for name in wanted:
-        source = library[name][0]
-        for call in library[name][1]:
-            if portable(call, profile) != call:
-                source = source.replace(f"{call}(", f"{portable(call, profile)}(")
-        yield source
-
-
-def portable(name: str, profile: str) -> str:
-    """The name of a function's other form, if it has one and the profile asks for it."""
-    other = f"{name}_portable"
-    return other if profile == "portable" and other in _library() else name
+    held = "packed" if line.code.startswith(STAYS_PACKED) else human(variable.nbytes)
+    return f"  # {show(variable.shape)}, {held}"

@@ -1,7 +1,5 @@
 """Faults in a text model, with the place they are at."""
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fewbits.errors import FewbitsError
@@ -37,11 +35,3 @@ class ModelError(FewbitsError, ValueError):
         before = self.place.text[: self.place.column - 1]
         blank = "".join(c if c == "\t" else " " for c in before)
         return f"  {self.place.text}\n  {blank}^"
-
-
-def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """`` (did you mean 'kernel'?)``, or nothing."""
-    close = difflib.get_close_matches(wrong, list(known), n=3)
-    # Of equally close ones, that of the same letters: they were only swapped.
-    close.sort(key=lambda one: sorted(one) != sorted(wrong))
-    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fewbits.unroll.faults import ModelError, Place, did_you_mean
+from fewbits.errors import did_you_mean
+from fewbits.unroll.faults import ModelError, Place
 from fewbits.unroll.operations import OPERATIONS
 from fewbits.unroll.operations.base import (
     REQUIRED,

@@ -41,29 +41,156 @@ def _channels_last(dy, groups):
     return dy.transpose(0, 1)
 
 
-def window_offsets(flat, shape, kernel, stride, padding):
-    """Places in a plane, as max_pool2d gives them, as places in the window, which fit a byte."""
-    rows = torch.arange(flat.shape[2], device=flat.device) * stride[0] - padding[0]
-    columns = torch.arange(flat.shape[3], device=flat.device) * stride[1] - padding[1]
-    row = flat // shape[3] - rows[:, None]
-    return (row * kernel[1] + flat % shape[3] - columns).to(torch.uint8)
+def at_once(count, size):
+    """How many of so many tensors of a size to work on at once: an eighth, where it is much.
+
+    What is made on the way is then small. A compiler, which makes nothing on the way, gets all.
+    """
+    return count if torch.compiler.is_compiling() or count * size < 8192 else -(-count // 8)
+
+
+def at_once_portable(count, size):
+    """All: compilers see to memory themselves."""
+    return count
+
+
+def joined(parts, count):
+    """Flat tensors one after another, each put into its place as it is made."""
+    if torch.compiler.is_compiling():
+        return torch.cat(list(parts))
+    whole, start = None, 0
+    for part in parts:
+        if part.shape[0] == count:
+            return part
+        whole = part.new_empty(count) if whole is None else whole
+        whole[start : start + part.shape[0]] = part
+        start += part.shape[0]
+        del part  # before the next is made
+    return whole
+
+
+def joined_portable(parts, count):
+    """Flat tensors one after another."""
+    return torch.cat(list(parts))
+
+
+def in_parts(function, x, out):
+    """A function of each element, of some at a time; ``out`` may be x."""
+    result = x.new_empty(x.shape) if out is None or not out.is_contiguous() else out
+    step = at_once(x.numel(), 1)
+    for some, place in zip(x.reshape(-1).split(step), result.view(-1).split(step), strict=True):
+        place.copy_(function(some))
+    return result
+
+
+def in_parts_portable(function, x, out):
+    """A function of each element."""
+    return function(x)
+
+
+def gelu_slope(x, out=None):
+    """The derivative of x P(x), with the normal distribution's share P: P(x) + x P'(x)."""
+    return in_parts(
+        lambda x: (
+            0.5 * (1 + torch.erf(x * 0.7071067811865476))
+            + x * torch.exp(-0.5 * x * x) * 0.3989422804014327
+        ),
+        x,
+        out,
+    )
+
+
+def gelu_tanh_slope(x, out=None):
+    """The derivative of gelu's tanh form (Hendrycks and Gimpel, "Gaussian Error Linear Units")."""
+
+    def slope(x):
+        bend = torch.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))
+        inner = 0.7978845608028654 * (1 + 0.134145 * x * x)
+        return 0.5 * (1 + bend + x * (1 - bend * bend) * inner)
+
+    return in_parts(slope, x, out)
+
+
+def silu_slope(x, out=None):
+    """The derivative of x s(x), with the sigmoid s: s(x) (1 + x (1 - s(x)))."""
+    return in_parts(lambda x: torch.sigmoid(x) * (1 + x * (1 - torch.sigmoid(x))), x, out)
+
+
+def sum_of_products(x, z, dims, keepdim=False):
+    """(x * z).sum(dims, keepdim), a part at a time; z may be `Packed`."""
+    step = at_once(x.shape[0], x[0].numel())
+    others, sums = iter(z.split(step)), []  # a zip would hold the last part while it has the next
+    for one in x.split(step):
+        other = next(others)
+        sums.append((one * other).sum(dims, keepdim))
+        del other
+    if len(sums) == 1:
+        return sums[0]
+    return torch.stack(sums).sum(0) if 0 in dims or -x.dim() in dims else torch.cat(sums)
+
+
+def less_products_(x, z, factor):
+    """x - z * factor in the place of x; z may be `Packed`."""
+    step = at_once(x.shape[0], x[0].numel())
+    others = iter(z.split(step))
+    for some in x.split(step):
+        other = next(others)
+        some.addcmul_(other, factor, value=-1)
+        del other
+    return x
+
+
+def sum_of_products_portable(x, z, dims, keepdim=False):
+    """(x * z).sum(dims, keepdim)."""
+    return (x * z).sum(dims, keepdim)
+
+
+def max_pool(x, count, kernel, stride, padding):
+    """The largest of each window, and its place in the window, which fits a byte."""
+    planes = x.flatten(0, 1)
+    step = at_once(planes.shape[0], planes[0].numel())
+    rows = torch.arange(count[0], device=x.device) * stride[0] - padding[0]
+    columns = torch.arange(count[1], device=x.device) * stride[1] - padding[1]
+    # Windows may end outside; PyTorch's floor of their count would leave those out.
+    outside = [
+        (n - 1) * s + k > size + 2 * p
+        for n, k, s, p, size in zip(count, kernel, stride, padding, x.shape[2:], strict=True)
+    ]
+    best = x.new_empty(planes.shape[0], *count)
+    index = torch.empty_like(best, dtype=torch.uint8)
+    parts = (every.split(step) for every in (planes, best, index))
+    for some, found, places in zip(*parts, strict=True):
+        y, flat = F.max_pool2d(
+            some, kernel, stride, padding, ceil_mode=any(outside), return_indices=True
+        )
+        row = (flat // x.shape[3]).sub_(rows[:, None]).mul_(kernel[1])
+        places.copy_(row.add_(flat.remainder_(x.shape[3])).sub_(columns))
+        found.copy_(y)
+        del y, flat, row  # before those of the next part are made
+    return best.unflatten(0, x.shape[:2]), index.unflatten(0, x.shape[:2])
 
 
 def unpool(dy, index, shape, kernel, stride, padding):
     """Gradients put where the largest of each window was; what meets is added."""
     rows = torch.arange(dy.shape[2], device=dy.device) * stride[0] - padding[0]
     columns = torch.arange(dy.shape[3], device=dy.device) * stride[1] - padding[1]
-    index = index.long()
-    flat = (rows[:, None] + index // kernel[1]) * shape[3] + columns + index % kernel[1]
-    dx = dy.new_zeros(shape[0], shape[1], shape[2] * shape[3])
-    return dx.scatter_add(2, flat.flatten(2), dy.flatten(2)).view(shape)
+    dx = dy.new_zeros(shape[0] * shape[1], shape[2] * shape[3])
+    step = at_once(shape[0] * shape[1], shape[2] * shape[3])
+    every = (t.flatten(0, 1).split(step) for t in (dy, index))
+    for some, pulled, places in zip(dx.split(step), *every, strict=True):
+        flat = (places // kernel[1]).long().add_(rows[:, None]).mul_(shape[3])
+        flat.add_(columns).add_(places % kernel[1])
+        some.scatter_add_(1, flat.flatten(1), pulled.flatten(1))
+        del flat
+    return dx.view(shape)
 
 
-def max_windows(x, kernel, stride, padding):
+def max_windows(x, count, kernel, stride, padding):
     """The largest of each window, and its place in the window."""
-    padded = F.pad(x, (padding[1],) * 2 + (padding[0],) * 2, value=float("-inf"))
-    height = (padded.shape[2] - kernel[0]) // stride[0] + 1
-    width = (padded.shape[3] - kernel[1]) // stride[1] + 1
+    height, width = count
+    bottom = max((height - 1) * stride[0] + kernel[0] - padding[0] - x.shape[2], 0)
+    right = max((width - 1) * stride[1] + kernel[1] - padding[1] - x.shape[3], 0)
+    padded = F.pad(x, (padding[1], right, padding[0], bottom), value=float("-inf"))
     best = index = None
     for place in range(kernel[0] * kernel[1]):
         top, left = place // kernel[1], place % kernel[1]
@@ -144,6 +271,12 @@ def one_hot(target, classes, axis, like):
     return (target.unsqueeze(axis) == every).to(like.dtype)
 
 
+def less_one_(values, target, axis):
+    """The values, less 1 at the right class, in their place."""
+    right = target.unsqueeze(axis)
+    return values.scatter_add_(axis, right, values.new_full(right.shape, -1.0))
+
+
 def causal_mask(length, like):
     """0 where a place may look, minus infinity at those after it."""
     place = torch.arange(length, device=like.device)
@@ -156,7 +289,10 @@ def keep_mask(shape, keep, seed, device):
     size, prime = 1, 2147483647
     for length in shape:
         size *= length
-    state = (torch.arange(size, device=device) * 1103515245 + seed * 12345 + 1) % prime
+    # The mask changes nothing, but hides from Inductor that these are indices: of what follows it
+    # would make a single formula of the index, and take minutes to simplify it.
+    place = torch.arange(size, device=device) & 2147483647
+    state = (place * 1103515245 + seed * 12345 + 1) % prime
     for _ in range(3):
         state = (state * state + 48271) % prime
         state = (state * 69621 + state // 32768 + seed) % prime
@@ -165,10 +301,13 @@ def keep_mask(shape, keep, seed, device):
 
 def pack_bits(mask):
     """Eight elements a byte: those of the first eighth are the lowest bits."""
-    eighths = F.pad(mask.reshape(-1).to(torch.uint8), (0, -mask.numel() % 8)).reshape(8, -1)
-    packed = eighths[0]
-    for bit in range(1, 8):
-        packed = packed + eighths[bit] * 2**bit
+    flat = mask.reshape(-1)
+    if flat.shape[0] % 8:
+        flat = F.pad(flat, (0, -flat.shape[0] % 8))
+    first, *others = flat.reshape(8, -1)
+    packed = first.to(torch.uint8)
+    for bit, eighth in enumerate(others, 1):
+        packed = packed + eighth.to(torch.uint8) * 2**bit
     return packed
 
 
@@ -177,5 +316,5 @@ def unpack_bits(packed, shape):
     size = 1
     for length in shape:
         size *= length
-    bits = torch.stack([packed // 2**bit % 2 > 0 for bit in range(8)])
-    return bits.reshape(-1)[:size].reshape(shape)
+    bits = joined((packed // 2**bit % 2 > 0 for bit in range(8)), 8 * packed.shape[0])
+    return bits[:size].reshape(shape)

@@ -26,6 +26,8 @@ def _broken(line: str) -> list[str]:
         left, equals, right = code.partition(" = ")
         return [line] if not equals else _broken_wide(indent, left, right)
     start, end = span
+    if start >= _WIDTH:
+        return _broken_chain(indent, code)
     inner = _split(code[start + 1 : end])
     deeper = indent + "    "
     if len(inner) == 1:
@@ -37,6 +39,24 @@ def _broken(line: str) -> list[str]:
 
 def _broken_wide(indent: str, left: str, right: str) -> list[str]:
     return [f"{left} = (", f"{indent}    {right}", f"{indent})"]
+
+
+def _broken_chain(indent: str, code: str) -> list[str]:
+    """Method calls one after another, each on a line of its own."""
+    left, _, right = code.partition(" = ")
+    ends, depth = [0], 0
+    for index, c in enumerate(right):
+        depth += (c in _PAIRS) - (c in _PAIRS.values())
+        if c == "." and not depth and right[index - 1] == ")":
+            ends.append(index)
+    links = [right[a:b] for a, b in zip(ends, [*ends[1:], len(right)], strict=True)]
+    if len(links) == 1:
+        return [code]
+    return [
+        f"{left} = (",
+        *(p for link in links for p in _broken(f"{indent}    {link}")),
+        f"{indent})",
+    ]
 
 
 def _last_bracket(code: str) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ made again, whichever is cheaper, until it fits.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fewbits.unroll.codecs import Choose
+from fewbits.unroll.codecs import Choose, Emitted
 from fewbits.unroll.program import Line, Program
 from fewbits.unroll.schedule import (
     AGAIN,
@@ -114,11 +114,12 @@ class _Planner:
         self.given = {*program.inputs, "seed"}
         self.needed = self._closure()
         operations = {node.name: node.operation.name for node in program.graph.nodes}
-        self.codecs = {
+        self.codecs: dict[str, Emitted | None] = {
             name: choose(line.node, operations[line.node], program.variables[name].shape)
             for name in self.needed
             if self._packable(name, line := self.makers[name])
         }
+        program.seeded |= any(codec is not None and codec.seeded for codec in self.codecs.values())
 
     def _closure(self) -> list[str]:
         """What must rest: needs, with views followed to what they are views of."""

@@ -9,11 +9,12 @@ import string
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from fewbits.unroll.carried import in_profile, is_taken
 from fewbits.unroll.graph import Graph, Node
 from fewbits.unroll.operations.base import Kind, Profile, Shape, size
 
 _FIELDS = string.Formatter()
-_TAKEN = {"torch", "F", "p", "g", "parameters", "gradients", "state", "seed", "math"}
+_TAKEN = {"torch", "F", "p", "g", "parameters", "gradients", "state", "seed", "update"}
 # Bytes of an element; masks rest in bits, but are booleans of a byte while they are used.
 _WIDTH: dict[Kind, int] = {"value": 4, "exact": 4, "bit": 1, "index": 1, "int": 8}
 
@@ -56,6 +57,7 @@ class Program:
     graph: Graph
     profile: Profile
     forward: list[Line] = field(default_factory=list)
+    plain: list[Line] = field(default_factory=list)  # forward by PyTorch's own operations
     backward: list[Line] = field(default_factory=list)
     variables: dict[str, Variable] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # of the graph's tensors
@@ -148,7 +150,8 @@ class _Writer:
     def _variable(self, wanted: str, shape: Shape, kind: Kind = "value") -> str:
         """A new variable, called as wanted where that is free."""
         name = wanted
-        while name in self.program.variables or name in _TAKEN or keyword.iskeyword(name):
+        taken = self.program.variables.keys() | _TAKEN
+        while name in taken or keyword.iskeyword(name) or is_taken(name):
             name += "_"
         self.program.variables[name] = Variable(name, shape, kind)
         return name
@@ -184,10 +187,15 @@ class _Writer:
     def _forward(self, node: Node, ordinal: int) -> None:
         constants, names = self._symbols(node, ordinal)
         y = names["y"]
-        for targets, code in _rows(node.operation.formulas(self.profile)[0]):
-            writes = tuple(self._local(node, key, names) for key in _used(targets))
-            heavy = "{y}" in targets
-            self._add(self.program.forward, node, writes, code, constants, names, heavy)
+        forward = node.operation.formulas(self.profile)[0]
+        plain = node.operation.plain if self.profile == "torch" else None
+        for lines, formula in (
+            (self.program.forward, forward),
+            (self.program.plain, plain or forward),
+        ):
+            for targets, code in _rows(formula):
+                writes = tuple(self._local(node, key, names) for key in _used(targets))
+                self._add(lines, node, writes, code, constants, names, "{y}" in targets)
         if node.operation.nonzero:
             self.program.nonzero[y] = names[node.operation.nonzero]
 
@@ -271,9 +279,7 @@ class _Writer:
         template = _filled(code, constants)
         template = _filled(template, constants)
         used = _used(template)
-        text = template.format(**names)
-        if self.profile == "portable":
-            text = text.replace("sum_rows(", "sum_rows_portable(")
+        text = in_profile(template.format(**names), self.profile)
         reads = tuple(
             dict.fromkeys(
                 "seed" if key == "seed" else names[key]

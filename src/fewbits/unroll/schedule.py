@@ -2,16 +2,20 @@
 
 A plan says for each activation that the backward pass needs how it gets there: kept, packed by a
 codec, or made again. The schedule is the lines in order with packing and freeing put in: packing
-right after the last use in forward, unpacking right before the first in backward. Bytes are counted
-on it line by line; what a line needs inside, while it runs, is not counted.
+right after the last use in forward, unpacking right before the first in backward. A last use that
+can write over the activation comes after its packing. What backward reads by helpers that take
+examples in turn stays packed, and they unpack it. Bytes are counted on the schedule line by line;
+what a line needs inside, while it runs, is not counted.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from fewbits.unroll.codecs import Emitted
+from fewbits.unroll.inplace import shares, written_over
+from fewbits.unroll.memory import Memory
 from fewbits.unroll.operations.base import size
 from fewbits.unroll.program import Line, Program
 
@@ -25,7 +29,12 @@ class Rest:
 
 
 KEEP, AGAIN, BITS = Rest("keep"), Rest("again"), Rest("pack")
+#: How the line begins that leaves it to those who read an activation to unpack parts of it.
+STAYS_PACKED = "Packed("
 Plan = Mapping[str, Rest]
+_FLOATS = ("value", "exact")
+# Elements from which an activation is unpacked part by part, and for each of its uses again.
+_LARGE = 8192
 
 
 @dataclass
@@ -80,13 +89,14 @@ def make_schedule(program: Program, plan: Plan) -> Schedule:
     schedule = Schedule(program, plan)
     schedule.parameters = 4 * sum(size(p.shape) for p in program.graph.parameters.values())
     backward = list(_backward(program, plan, schedule))
+    _leave_packed(schedule, backward)
     forward = [Step("line", line) for line in program.forward]
-    for name in schedule.resting:
+    for ordinal, name in enumerate(schedule.resting, len(program.graph.nodes)):
         if plan[name].how == "pack":
-            _insert_pack(forward, program, name)
+            _insert_pack(forward, program, name, plan[name], ordinal)
     schedule.steps = forward + backward
     _free(schedule)
-    _count(schedule)
+    _settle(schedule)
     return schedule
 
 
@@ -136,13 +146,43 @@ def _unpacking(program: Program, name: str, rest: Rest, mask: str | None) -> str
     return f"decompress_{rest.codec.name}({packed(program, name)}, {shape}){times}"
 
 
-def _insert_pack(forward: list[Step], program: Program, name: str) -> None:
+def _leave_packed(schedule: Schedule, backward: list[Step]) -> None:
+    """What all its readers can take example by example is unpacked by them."""
+    program = schedule.program
+    for step in backward:
+        if step.kind != "unpack" or program.profile != "torch":
+            continue
+        name, shape = step.name, program.variables[step.name].shape
+        codec, masked = schedule.plan[name].codec, len(step.line.reads) > 1
+        if size(shape) < _LARGE or shape[0] == 1 or masked or not (codec and codec.splits(shape)):
+            continue
+        readers = " ".join(other.line.code for other in backward if name in other.line.reads)
+        by_parts = re.findall(rf"(?:sum_of_products|less_products_)\([^()]*, {name}, ", readers)
+        if len(by_parts) == len(re.findall(rf"\b{name}\b", readers)):
+            code = STAYS_PACKED + step.line.code.replace("(", ", ", 1)
+            step.line = replace(step.line, code=code)
+
+
+def _insert_pack(
+    forward: list[Step], program: Program, name: str, rest: Rest, ordinal: int
+) -> None:
+    code = f"pack_bits({name})"
+    reads: tuple[str, ...] = (name,)
+    if rest.codec is not None:
+        # Each activation rounds by chances of its own.
+        seed = f", seed + {ordinal}" if rest.codec.seeded else ""
+        code = f"compress_{rest.codec.name}({name}{seed})"
+        reads = (name, "seed") if seed else (name,)
     last = max(
         index
         for index, step in enumerate(forward)
         if name in step.line.reads or name in step.line.writes
     )
-    forward.insert(last + 1, Step("pack", Line((packed(program, name),), "", (name,), name), name))
+    ends = forward[last].line
+    # Packed before a line that can write over it, a tensor of its size is saved.
+    before = program.profile == "torch" and _over(program, ends, {name}) != ends
+    line = Line((packed(program, name),), code, reads, name)
+    forward.insert(last + (not before), Step("pack", line, name))
 
 
 def _free(schedule: Schedule) -> None:
@@ -164,42 +204,44 @@ def _free(schedule: Schedule) -> None:
         alive.difference_update(name for name in writes if name not in reads)
 
 
-def _count(schedule: Schedule) -> None:
-    """Bytes held after each step; a view shares the memory of what it is a view of."""
+def _settle(schedule: Schedule) -> None:
+    """Lines that write over what dies in them, and the bytes held after each."""
     program = schedule.program
-    memory: dict[str, tuple[str, int]] = {}  # variable -> its memory
-    users: Counter[tuple[str, int]] = Counter()
-    bytes_of: dict[tuple[str, int], int] = {}
-    given = {*program.inputs}
+    memory = Memory()
     waiting: dict[str, int] = {}
-    gradients = 0
-
-    def release(name: str) -> None:
-        if name in memory:
-            block = memory.pop(name)
-            users[block] -= 1
-            if not users[block]:
-                del bytes_of[block]
-
-    for ordinal, step in enumerate(schedule.steps):
-        line = step.line
-        for name in line.writes:
-            if name.startswith("g["):
-                gradients += 0 if name in line.code else _parameter_bytes(program, name)
-                continue
-            source = memory.get(line.reads[0]) if line.view and line.reads else None
-            release(name)
-            block = source or (name, ordinal)
-            memory[name] = block
-            users[block] += 1
-            if (line.view and not line.reads) or (line.view and line.reads[0] in given):
-                bytes_of.setdefault(block, 0)
-            bytes_of.setdefault(block, _bytes(schedule, step, name))
+    for step in schedule.steps:
+        if program.profile == "torch":
+            step.line = _written_over(program, step, memory)
+        for name in step.line.writes:
+            memory.write(name, _bytes(schedule, step, name), shares(step.line.code))
         for name in step.frees:
-            release(name)
-        step.live = sum(bytes_of.values()) + gradients
+            memory.free(name)
+        step.live = memory.nbytes
         _note_resting(schedule, step, waiting)
         step.resting = sum(waiting.values())
+
+
+def _written_over(program: Program, step: Step, memory: Memory) -> Line:
+    """The line as it is written where memory is spare."""
+    # A name that a line writes again ends in it as well.
+    ends = {*step.frees, *step.line.writes}
+    return _over(program, step.line, {name for name in ends if memory.alone(name)})
+
+
+def _over(program: Program, line: Line, ends: Collection[str]) -> Line:
+    """The line as it is written where these may be overwritten."""
+    variables = program.variables
+    (name, *others) = line.writes
+    if others or name not in variables or variables[name].kind not in _FLOATS:
+        return line
+    wide = {
+        read
+        for read in line.reads
+        if read in variables
+        and variables[read].shape == variables[name].shape
+        and variables[read].kind in _FLOATS
+    }
+    return replace(line, code=written_over(line.code, spare=wide & set(ends), wide=wide))
 
 
 def _note_resting(schedule: Schedule, step: Step, waiting: dict[str, int]) -> None:
@@ -216,7 +258,9 @@ def _note_resting(schedule: Schedule, step: Step, waiting: dict[str, int]) -> No
 
 
 def _bytes(schedule: Schedule, step: Step, name: str) -> int:
-    if step.kind == "pack":
+    if name.startswith("g["):
+        return _parameter_bytes(schedule.program, name)
+    if step.kind == "pack" or step.line.code.startswith(STAYS_PACKED):
         return schedule.resting[step.name]
     return schedule.program.variables[name].nbytes
 

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from fewbits.unroll.faults import ModelError, Place, did_you_mean
+from fewbits.errors import did_you_mean
+from fewbits.unroll.faults import ModelError, Place
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _BLOCK = re.compile(r"block\s+(?P<name>[^\s(]*)\s*(?:\((?P<arguments>[^()]*)\))?\s*\Z")

@@ -5,6 +5,7 @@ that the formulas are right; and as generated, in float32, where each parameter'
 compared with the exact one by its cosine, which shows what the codecs cost.
 """
 
+import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from fewbits.errors import FewbitsError
 from fewbits.unroll.generate import Unrolled
 from fewbits.unroll.graph import Graph
+from fewbits.unroll.weights import fits
 
 TOLERANCE = 1e-5
 
@@ -65,21 +67,26 @@ def _floats(shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
 
 
 def gradients(
-    made: Unrolled, dtype: torch.dtype = torch.float32, seed: int = 0
+    made: Unrolled,
+    dtype: torch.dtype = torch.float32,
+    seed: int = 0,
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Gradients of the generated step and of autograd, on random inputs and parameters."""
+    """Gradients of the generated step and of autograd, on random inputs; random parameters, too,
+    unless there are weights."""
     names = load(made.source)
     generator = torch.Generator().manual_seed(seed + 1)
+    noise = 0.1 if weights is None else 0.0  # so that zeros and ones at the start hide no mistake
     parameters = {
-        # Noise, so that zeros and ones at the start hide no mistake.
-        name: (p + 0.1 * torch.randn(p.shape, generator=generator)).to(dtype)
-        for name, p in names["new_parameters"](seed).items()
+        name: (p + noise * torch.randn(p.shape, generator=generator)).to(dtype)
+        for name, p in (weights or names["new_parameters"](seed)).items()
     }
     inputs = example(made.graph, seed, dtype)
     extra = [7] if made.planned.schedule.program.seeded else []
     loss, found = names["training_step"](parameters, *inputs, *extra)
     leaves = {name: p.clone().requires_grad_() for name, p in parameters.items()}
-    *_, exact_loss = names["forward"](leaves, *inputs, *extra)
+    chance = extra if "seed" in inspect.signature(names["forward"]).parameters else []
+    *_, exact_loss = names["forward"](leaves, *inputs, *chance)
     exact_loss.backward()
     ours, plain = float(loss), float(exact_loss.detach())
     if not math.isclose(ours, plain, rel_tol=1e-4, abs_tol=1e-6):
@@ -119,12 +126,19 @@ def cosines(
     }
 
 
-def check(made: Unrolled) -> Report:
-    """Compare a step with autograd, at the sizes that its ``let`` lines give to ``check``."""
-    exact_step = made.resized(made.small, codec="none")
-    errors = relative_errors(*gradients(exact_step, torch.float64))
+def check(made: Unrolled, weights: Mapping[str, torch.Tensor] | None = None) -> Report:
+    """Compare a step with autograd, at the sizes that its ``let`` lines give to ``check``.
+
+    With ``weights``, they stand in for random parameters, and those sizes are used only where all
+    parameters keep their shapes.
+    """
+    sizes = made.small
+    if weights is not None and not fits(weights, made.resized(sizes, codec="none").graph):
+        sizes = {}
+    exact_step = made.resized(sizes, codec="none")
+    errors = relative_errors(*gradients(exact_step, torch.float64, weights=weights))
     worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else math.inf)
     found: dict[str, float] = {}
     if any(rest.codec for rest in made.planned.schedule.plan.values()):
-        found = cosines(*gradients(made.resized(made.small)))
-    return Report(errors[worst], worst, found, made.small)
+        found = cosines(*gradients(made.resized(sizes), weights=weights))
+    return Report(errors[worst], worst, found, sizes)

@@ -8,20 +8,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-
-class Unsupported(ValueError):
-    """A setting of an operation that text models do not have."""
+from fewbits.unroll.importers.writer import refuse
 
 
 def _argument(node: Any, index: int, name: str, default: Any = None) -> Any:
     if len(node.args) > index:
         return node.args[index]
     return node.kwargs.get(name, default)
-
-
-def _refuse(fault: Any, what: str) -> None:
-    if fault:
-        raise Unsupported(what)
 
 
 def _pair(value: Any, rank: int = 2) -> tuple[int, ...]:
@@ -48,7 +41,7 @@ def _conv(rank: int) -> Callable[[Any, Any], str]:
         dilation = _pair(_argument(node, 5, "dilation", 1), rank)
         if isinstance(padding, str):
             spans = tuple(d * (k - 1) for d, k in zip(dilation, shape[2:], strict=True))
-            _refuse(padding == "same" and any(span % 2 for span in spans), "uneven padding")
+            refuse(padding == "same" and any(span % 2 for span in spans), "uneven padding")
             padding = tuple(span // 2 for span in spans) if padding == "same" else (0,) * rank
         return str(
             it.write(
@@ -105,8 +98,8 @@ def _linear(it: Any, node: Any) -> str:
 
 def _batch_norm(it: Any, node: Any) -> str:
     x, weight, bias, _, _, training, _, eps = node.args[:8]
-    _refuse(not training, "batch norm by running statistics; call model.train() first")
-    _refuse((weight is None) != (bias is None), "batch norm with only one of weight and bias")
+    refuse(not training, "batch norm by running statistics; call model.train() first")
+    refuse((weight is None) != (bias is None), "batch norm with only one of weight and bias")
     parameters = {"weight": weight, "bias": bias}
     return str(it.write(node, "batchnorm", [x], parameters, eps=eps, affine=weight is not None))
 
@@ -114,7 +107,7 @@ def _batch_norm(it: Any, node: Any) -> str:
 def _layer_norm(it: Any, node: Any) -> str:
     x, dims = node.args[:2]
     weight, bias = _argument(node, 2, "weight"), _argument(node, 3, "bias")
-    _refuse((weight is None) != (bias is None), "layer norm with only one of weight and bias")
+    refuse((weight is None) != (bias is None), "layer norm with only one of weight and bias")
     eps = _argument(node, 4, "eps", 1e-5)
     parameters = {"weight": weight, "bias": bias}
     settings = {"dims": len(dims), "eps": eps, "affine": weight is not None}
@@ -124,7 +117,7 @@ def _layer_norm(it: Any, node: Any) -> str:
 def _group_norm(it: Any, node: Any) -> str:
     x, groups = node.args[:2]
     weight, bias = _argument(node, 2, "weight"), _argument(node, 3, "bias")
-    _refuse((weight is None) != (bias is None), "group norm with only one of weight and bias")
+    refuse((weight is None) != (bias is None), "group norm with only one of weight and bias")
     eps = _argument(node, 4, "eps", 1e-5)
     parameters = {"weight": weight, "bias": bias}
     settings = {"groups": groups, "eps": eps, "affine": weight is not None}
@@ -134,27 +127,26 @@ def _group_norm(it: Any, node: Any) -> str:
 def _rms_norm(it: Any, node: Any) -> str:
     x, dims = node.args[:2]
     weight, eps = _argument(node, 2, "weight"), _argument(node, 3, "eps")
-    _refuse(len(dims) != 1 or weight is None, "RMS norm other than of the last dimension")
+    refuse(len(dims) != 1 or weight is None, "RMS norm other than of the last dimension")
     eps = 1.1920928955078125e-07 if eps is None else eps
     return str(it.write(node, "rmsnorm", [x], {"weight": weight}, eps=eps))
 
 
 def _max_pool(it: Any, node: Any) -> str:
-    _refuse(set(_pair(_argument(node, 4, "dilation", 1))) != {1}, "dilated pooling")
-    _refuse(_argument(node, 5, "ceil_mode", False), "ceil_mode")
-    return _pool(it, node, "maxpool2d")
+    refuse(set(_pair(_argument(node, 4, "dilation", 1))) != {1}, "dilated pooling")
+    return _pool(it, node, "maxpool2d", ceil=bool(_argument(node, 5, "ceil_mode", False)))
 
 
 def _avg_pool(it: Any, node: Any) -> str:
-    _refuse(_argument(node, 4, "ceil_mode", False), "ceil_mode")
+    refuse(_argument(node, 4, "ceil_mode", False), "ceil_mode of means")
     padding = _pair(_argument(node, 3, "padding", 0))
     counted = _argument(node, 5, "count_include_pad", True)
-    _refuse(any(padding) and not counted, "means that leave out padding")
-    _refuse(_argument(node, 6, "divisor_override"), "divisor_override")
+    refuse(any(padding) and not counted, "means that leave out padding")
+    refuse(_argument(node, 6, "divisor_override"), "divisor_override")
     return _pool(it, node, "avgpool2d")
 
 
-def _pool(it: Any, node: Any, operation: str) -> str:
+def _pool(it: Any, node: Any, operation: str, **more: Any) -> str:
     kernel = _pair(node.args[1])
     stride = _pair(_argument(node, 2, "stride") or kernel)
     return str(
@@ -165,6 +157,7 @@ def _pool(it: Any, node: Any, operation: str) -> str:
             kernel=kernel,
             stride=None if stride == kernel else stride,
             padding=_pair(_argument(node, 3, "padding", 0)),
+            **more,
         )
     )
 
@@ -176,7 +169,7 @@ def _adaptive(it: Any, node: Any) -> str:
 def _upsample(operation: str) -> Callable[[Any, Any], str]:
     def write(it: Any, node: Any) -> str:
         before, after = it.shape(node.args[0])[2:], it.shape(node)[2:]
-        _refuse(any(b % a for a, b in zip(before, after, strict=True)), "scales that are not whole")
+        refuse(any(b % a for a, b in zip(before, after, strict=True)), "scales that are not whole")
         scale = tuple(b // a for a, b in zip(before, after, strict=True))
         corners = operation == "upsample_bilinear" and bool(_argument(node, 2, "align_corners"))
         more = {"corners": True} if corners else {}
@@ -196,7 +189,7 @@ def _transpose(it: Any, node: Any) -> str:
 def _permute(it: Any, node: Any) -> str:
     dims = tuple(node.args[1])
     rank = len(dims)
-    _refuse(rank == 1, "permute of one dimension")
+    refuse(rank == 1, "permute of one dimension")
     return str(it.write(node, "transpose", [node.args[0]], dims=tuple(d % rank for d in dims)))
 
 
@@ -205,7 +198,7 @@ def _slice(it: Any, node: Any) -> str:
     dim = _argument(node, 1, "dim", 0)
     length = it.shape(x)[dim]
     start, stop = _argument(node, 2, "start", 0) or 0, _argument(node, 3, "end", length)
-    _refuse(_argument(node, 4, "step", 1) != 1, "slices with steps")
+    refuse(_argument(node, 4, "step", 1) != 1, "slices with steps")
     start = max(start + length, 0) if start < 0 else start
     stop = length if stop is None else min(stop + length if stop < 0 else stop, length)
     if (start, stop) == (0, length):
@@ -259,7 +252,7 @@ def _sum_or_difference(sign: int) -> Callable[[Any, Any], str]:
         alpha = node.kwargs.get("alpha", 1)
         if isinstance(z, int | float):
             return str(it.write(node, "affine", [x], shift=float(sign * alpha * z)))
-        _refuse(alpha != 1, "a factor of the second summand")
+        refuse(alpha != 1, "a factor of the second summand")
         return str(it.write(node, "add" if sign > 0 else "sub", [x, z]))
 
     return write
@@ -274,12 +267,12 @@ def _product(it: Any, node: Any) -> str:
 
 def _quotient(it: Any, node: Any) -> str:
     x, z = node.args[:2]
-    _refuse(not isinstance(z, int | float), "division by a tensor")
+    refuse(not isinstance(z, int | float), "division by a tensor")
     return str(it.write(node, "affine", [x], scale=1.0 / z))
 
 
 def _power(it: Any, node: Any) -> str:
-    _refuse(node.args[1] != 2, "powers other than 2")
+    refuse(node.args[1] != 2, "powers other than 2")
     return str(it.write(node, "square", [node.args[0]]))
 
 
@@ -306,7 +299,7 @@ def _softmax(operation: str) -> Callable[[Any, Any], str]:
 
 def _embedding(it: Any, node: Any) -> str:
     weight, ids = node.args[:2]
-    _refuse(_argument(node, 2, "padding_idx", -1) not in (-1, None), "padding_idx")
+    refuse(_argument(node, 2, "padding_idx", -1) not in (-1, None), "padding_idx")
     count, width = it.shape(weight)
     it.writer.rebound(it.tensor(ids), count)
     return str(it.write(node, "embedding", [ids], {"weight": weight}, count=count, width=width))
@@ -314,17 +307,23 @@ def _embedding(it: Any, node: Any) -> str:
 
 def _attention(it: Any, node: Any) -> str:
     q, k, v = node.args[:3]
-    _refuse(_argument(node, 3, "attn_mask") is not None, "attention with a mask that is a tensor")
-    _refuse(_argument(node, 4, "dropout_p", 0.0), "attention with dropout inside")
+    mask = _argument(node, 3, "attn_mask")
+    refuse(
+        mask is not None and it.is_integer(mask),
+        "attention with a mask of booleans; give floats, 0 and minus infinity",
+    )
+    refuse(_argument(node, 4, "dropout_p", 0.0), "attention with dropout inside")
     causal, scale = _argument(node, 5, "is_causal", False), node.kwargs.get("scale")
     default = 1 / math.sqrt(it.shape(q)[-1])
     scale = 0.0 if scale is None or math.isclose(scale, default) else float(scale)
+    if mask is not None:
+        return str(it.write(node, "masked_attention", [q, k, v, mask], scale=scale))
     return str(it.write(node, "attention", [q, k, v], causal=bool(causal), scale=scale))
 
 
 def _pad(it: Any, node: Any) -> str:
     x, widths = node.args[:2]
-    _refuse(_argument(node, 2, "mode", "constant") != "constant", "padding other than by constants")
+    refuse(_argument(node, 2, "mode", "constant") != "constant", "padding other than by constants")
     value = float(_argument(node, 3, "value") or 0.0)
     return str(it.write(node, "pad", [x], widths=tuple(widths), value=value))
 

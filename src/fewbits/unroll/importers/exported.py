@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from fewbits.errors import FewbitsError
-from fewbits.unroll.importers.aten import TABLE, Unsupported
-from fewbits.unroll.importers.writer import Imported, Writer
+from fewbits.unroll.importers.aten import TABLE
+from fewbits.unroll.importers.writer import Imported, Unsupported, Writer
 
 
 def from_module(

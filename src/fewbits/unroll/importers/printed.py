@@ -66,7 +66,10 @@ def _module(writer: Writer, kind: str, rest: str, wanted: str, x: str, place: Pl
         settings = {str(item.arg): ast.literal_eval(item.value) for item in call.keywords}
     except (SyntaxError, ValueError):
         raise ModelError(f"cannot read the settings of {kind}", place) from None
-    made = handle(arguments, settings)
+    try:
+        made = handle(arguments, settings)
+    except ValueError as error:
+        raise ModelError(str(error), place) from None
     if made is None:
         return x
     operation, attributes = made
@@ -99,7 +102,11 @@ def _pool(operation: str) -> Callable[[list[Any], dict[str, Any]], Made]:
     def read(arguments: list[Any], settings: dict[str, Any]) -> Made:
         kernel = settings["kernel_size"]
         stride = settings.get("stride", kernel)
+        ceil = settings.get("ceil_mode", False)
+        if ceil and operation != "maxpool2d":
+            raise ValueError("ceil_mode of means is not supported")
         return operation, {
+            **({"ceil": True} if ceil else {}),
             "kernel": _pair(kernel),
             "stride": None if _pair(stride) == _pair(kernel) else _pair(stride),
             "padding": _pair(settings.get("padding", 0)),

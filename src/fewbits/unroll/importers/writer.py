@@ -11,6 +11,16 @@ from fewbits.unroll.operations import OPERATIONS
 from fewbits.unroll.operations.base import REQUIRED
 
 
+class Unsupported(ValueError):
+    """A setting of an operation that text models do not have."""
+
+
+def refuse(fault: object, what: str) -> None:
+    """`Unsupported` if there is a fault."""
+    if fault:
+        raise Unsupported(what)
+
+
 @dataclass(frozen=True)
 class Imported:
     """A text model, and weights by the names of its parameters (empty where none are known)."""

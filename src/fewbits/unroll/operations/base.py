@@ -126,6 +126,9 @@ class Operation:
     #: One line of the backward formula for each of any number of arguments: constants of the i-th.
     each: Callable[[Call, int], dict[str, str]] | None = None
     locals: Mapping[str, Local] = field(default_factory=dict)
+    #: PyTorch's own way to the result, where that is not what ``forward`` says: it stands in the
+    #: function ``forward`` of a generated file, and gradients are verified against it.
+    plain: str | None = None
     #: Formulas that stand in for the others in the portable profile.
     portable_forward: str | None = None
     portable_backward: str | None = None

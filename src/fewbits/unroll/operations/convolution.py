@@ -106,9 +106,9 @@ def _convolution(rank: int) -> Operation:
 
     conv = f"conv{rank}d"
     back = f"""
-    {{dx}} = F.conv_transpose{rank}d({{dy}}, {{weight}}{{back_options}})
     {{dweight}} = WEIGHT({{x}}, {{weight_shape}}, {{dy}}{{options}})
     {{dbias}} = {{dy}}.sum({{beside}})
+    {{dx}} = F.conv_transpose{rank}d({{dy}}, {{weight}}{{back_options}})
     """
     return Operation(
         name=conv,
@@ -157,9 +157,9 @@ def _transposed(rank: int) -> Operation:
     conv = f"conv{rank}d"
     # The gradient plays the part of the input, and the input that of the gradient.
     back = f"""
-    {{dx}} = F.{conv}({{dy}}, {{weight}}{{options}})
     {{dweight}} = WEIGHT({{dy}}, {{weight_shape}}, {{x}}{{options}})
     {{dbias}} = {{dy}}.sum({{beside}})
+    {{dx}} = F.{conv}({{dy}}, {{weight}}{{options}})
     """
     return Operation(
         name=f"conv_transpose{rank}d",

@@ -68,6 +68,8 @@ def _embedding_shape(call: Call) -> Shape:
 
 
 def _rows(call: Call) -> Shape:
+    if not call.x:
+        raise ShapeError("x must have rows, and is a single number")
     if len(call.shapes[1]) != 1:
         raise ShapeError(f"index must have 1 dimension, and is {show(call.shapes[1])}")
     below = call.below[1]
@@ -77,6 +79,8 @@ def _rows(call: Call) -> Shape:
 
 
 def _sums(call: Call) -> Shape:
+    if not call.x:
+        raise ShapeError("x must have rows, and is a single number")
     if len(call.shapes[1]) != 1 or call.shapes[1][0] != call.x[0]:
         raise ShapeError(f"index must have {call.x[0]} numbers, one a row of x")
     below = call.below[1]
@@ -95,9 +99,9 @@ OPERATIONS = (
         constants=_linear_constants,
         forward="{y} = F.linear({x}, {weight}{with_bias})",
         backward="""
-        {dx} = {dy} @ {weight}
         {dweight} = {dy_rows}.T @ {x_rows}
         {dbias} = {dy}.sum({leading})
+        {dx} = {dy} @ {weight}
         """,
         flops=lambda call: 2.0 * math.prod(call.y) * call.x[-1],
     ),

@@ -28,7 +28,10 @@ def _classes(call: Call) -> Shape:
 
 def _class_constants(call: Call) -> dict[str, str]:
     dim = normalized(call.dim, len(call.x))
+    # PyTorch wants classes in the second dimension, where there are more than one.
+    swapped = "" if dim == min(1, len(call.x) - 1) else f".movedim({dim}, 1)"
     return {
+        "flat": f"{{x}}{swapped}",
         "axis": repr(dim),
         "classes": repr(call.x[dim]),
         "count": repr(math.prod(call.x) // call.x[dim]),
@@ -54,11 +57,17 @@ OPERATIONS = (
         {logs} = F.log_softmax({x}, {axis})
         {y} = -{logs}.gather({axis}, {target}.unsqueeze({axis})).mean()
         """,
+        plain="{y} = F.cross_entropy({flat}, {target})",
         backward="""
+        {chances} = torch.exp({logs})
+        {wrong} = less_one_({chances}, {target}, {axis})
+        {dx} = {wrong} * ({dy} / {count})
+        """,
+        portable_backward="""
         {wrong} = torch.exp({logs}) - one_hot({target}, {classes}, {axis}, {logs})
         {dx} = {wrong} * ({dy} / {count})
         """,
-        locals={"logs": Local("value", same), "wrong": Local("value", same)},
+        locals={name: Local("value", same) for name in ("logs", "chances", "wrong")},
     ),
     Operation(
         name="mse",
@@ -70,6 +79,7 @@ OPERATIONS = (
         {difference} = {x} - {z}
         {y} = ({difference} * {difference}).mean()
         """,
+        plain="{y} = F.mse_loss({x}, {z})",
         backward="""
         {dx} = {difference} * ({dy} * {twice})
         {dz} = {difference} * ({dy} * -{twice})

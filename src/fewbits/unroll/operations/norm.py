@@ -19,6 +19,13 @@ from fewbits.unroll.operations.base import (
 )
 
 _FORWARD = """
+{var}, {mean} = torch.var_mean({x}, {dims}, correction=0, keepdim=True)
+{rstd} = ({var} + {eps}).rsqrt()
+{centred} = {x} - {mean}
+{hat} = {centred} * {rstd}
+{y} = {hat}{times_weight}{plus_bias}
+"""
+_PORTABLE_FORWARD = """
 {mean} = {x}.mean({dims}, keepdim=True)
 {centred} = {x} - {mean}
 {rstd} = (({centred} * {centred}).mean({dims}, keepdim=True) + {eps}).rsqrt()
@@ -26,24 +33,27 @@ _FORWARD = """
 {y} = {hat}{times_weight}{plus_bias}
 """
 _BACKWARD = """
+{dweight} = sum_of_products({dy}, {hat}, {others})
+{dbias} = {dy}.sum({others})
 {g} = {dy}{times_weight}
 {g_mean} = {g}.mean({dims}, keepdim=True)
-{g_hat} = ({g} * {hat}).mean({dims}, keepdim=True)
+{g_hat} = sum_of_products({g}, {hat}, {dims}, True) / {count}
 {dx} = ({g} - {g_mean} - {hat} * {g_hat}) * {rstd}
-{dweight} = ({dy} * {hat}).sum({others})
-{dbias} = {dy}.sum({others})
 """
 
 
 # A channel's weight is the same over all that is averaged, so it can wait: one large tensor less.
+# The normalized input is read by helpers that take parts of it, so it is never unpacked as a whole.
 _CHANNEL_BACKWARD = """
 {g_mean} = {dy}.mean({dims}, keepdim=True)
-{g_hat} = ({dy} * {hat}).mean({dims}, keepdim=True)
-{dx} = torch.addcmul({dy} - {g_mean}, {hat}, {g_hat}, value=-1) * ({rstd}{times_weight})
+{g_hat} = sum_of_products({dy}, {hat}, {dims}, True) / {count}
+{dx} = less_products_({dy} - {g_mean}, {hat}, {g_hat}) * ({rstd}{times_weight})
 {dweight} = {g_hat}.flatten() * {count}
 {dbias} = {g_mean}.flatten() * {count}
 """
-_ADDCMUL = "torch.addcmul({dy} - {g_mean}, {hat}, {g_hat}, value=-1)"
+_PORTABLE_CHANNEL_BACKWARD = _CHANNEL_BACKWARD.replace(
+    "less_products_({dy} - {g_mean}, {hat}, {g_hat})", "({dy} - {g_mean} - {hat} * {g_hat})"
+)
 
 
 def _affine(shape: Shape) -> dict[str, Parameter]:
@@ -58,6 +68,7 @@ def _constants(
         "others": repr(others),
         "times_weight": f" * {{weight}}{view}" if affine else "",
         "plus_bias": f" + {{bias}}{view}" if affine and bias else "",
+        "weight_and_bias": ", {weight}, {bias}" if affine else "",
     }
 
 
@@ -90,7 +101,12 @@ def _channel_statistics(call: Call) -> Shape:
 
 def _last_constants(call: Call) -> dict[str, str]:
     last = len(call.x) - call.dims
-    return _constants(tuple(range(last, len(call.x))), tuple(range(last)), "", call.affine)
+    dims, others = tuple(range(last, len(call.x))), tuple(range(last))
+    return {
+        **_constants(dims, others, "", call.affine),
+        "count": repr(size(call.x[last:])),
+        "normal_shape": repr(call.x[last:]),
+    }
 
 
 def _last_shape(call: Call) -> Shape:
@@ -120,11 +136,16 @@ def _group_constants(call: Call) -> dict[str, str]:
         **_constants((2,), dims, _per_channel(call), call.affine),
         "grouped": repr(_grouped(call)),
         "shape": repr(call.x),
+        "count": repr(_grouped(call)[2]),
     }
 
 
+_STATISTICS = ("mean", "var", "rstd", "g_mean", "g_hat")
 _AFFINE = Attribute("bool", True)
 _EPS = Attribute("float", 1e-5)
+
+
+_GROUPED = ("split", "centred", "scaled", "g", "parts", "pull")
 
 
 def _value_locals(*names: str) -> dict[str, Local]:
@@ -132,7 +153,7 @@ def _value_locals(*names: str) -> dict[str, Local]:
 
 
 def _locals(statistics: object) -> dict[str, Local]:
-    small = {name: Local("exact", statistics) for name in ("mean", "rstd", "g_mean", "g_hat")}  # type: ignore[arg-type]
+    small = {name: Local("exact", statistics) for name in _STATISTICS}  # type: ignore[arg-type]
     return {**small, **_value_locals("centred", "hat", "g")}
 
 
@@ -145,10 +166,10 @@ OPERATIONS = (
         shape=_batch_shape,
         constants=_batch_constants,
         forward=_FORWARD,
+        plain="{y} = F.batch_norm({x}, None, None{weight_and_bias}, training=True, eps={eps})",
+        portable_forward=_PORTABLE_FORWARD,
         backward=_CHANNEL_BACKWARD,
-        portable_backward=_CHANNEL_BACKWARD.replace(
-            _ADDCMUL, "({dy} - {g_mean} - {hat} * {g_hat})"
-        ),
+        portable_backward=_PORTABLE_CHANNEL_BACKWARD,
         locals=_locals(_channel_statistics),
     ),
     Operation(
@@ -159,6 +180,8 @@ OPERATIONS = (
         shape=_last_shape,
         constants=_last_constants,
         forward=_FORWARD,
+        plain="{y} = F.layer_norm({x}, {normal_shape}{weight_and_bias}, eps={eps})",
+        portable_forward=_PORTABLE_FORWARD,
         backward=_BACKWARD,
         locals=_locals(_last_statistics),
     ),
@@ -171,6 +194,16 @@ OPERATIONS = (
         constants=_group_constants,
         forward="""
         {split} = {x}.reshape({grouped})
+        {var}, {mean} = torch.var_mean({split}, {dims}, correction=0, keepdim=True)
+        {rstd} = ({var} + {eps}).rsqrt()
+        {centred} = {split} - {mean}
+        {scaled} = {centred} * {rstd}
+        {hat} = {scaled}.reshape({shape})
+        {y} = {hat}{times_weight}{plus_bias}
+        """,
+        plain="{y} = F.group_norm({x}, {groups}{weight_and_bias}, eps={eps})",
+        portable_forward="""
+        {split} = {x}.reshape({grouped})
         {mean} = {split}.mean({dims}, keepdim=True)
         {centred} = {split} - {mean}
         {rstd} = (({centred} * {centred}).mean({dims}, keepdim=True) + {eps}).rsqrt()
@@ -178,20 +211,19 @@ OPERATIONS = (
         {y} = {hat}{times_weight}{plus_bias}
         """,
         backward="""
-        {g} = ({dy}{times_weight}).reshape({grouped})
+        {dweight} = sum_of_products({dy}, {hat}, {others})
+        {dbias} = {dy}.sum({others})
+        {whole} = {dy}{times_weight}
+        {g} = {whole}.reshape({grouped})
         {parts} = {hat}.reshape({grouped})
         {g_mean} = {g}.mean({dims}, keepdim=True)
-        {g_hat} = ({g} * {parts}).mean({dims}, keepdim=True)
-        {dx} = (({g} - {g_mean} - {parts} * {g_hat}) * {rstd}).reshape({shape})
-        {dweight} = ({dy} * {hat}).sum({others})
-        {dbias} = {dy}.sum({others})
+        {g_hat} = sum_of_products({g}, {parts}, {dims}, True) / {count}
+        {pull} = ({g} - {g_mean} - {parts} * {g_hat}) * {rstd}
+        {dx} = {pull}.reshape({shape})
         """,
         locals={
             **_locals(lambda call: (*_grouped(call)[:2], 1)),
-            "centred": Local("value", _grouped),
-            "split": Local("value", _grouped),
-            "g": Local("value", _grouped),
-            "parts": Local("value", _grouped),
+            **{name: Local("value", _grouped) for name in _GROUPED},
         },
     ),
     Operation(
@@ -200,20 +232,25 @@ OPERATIONS = (
         attributes={"eps": Attribute("float", 1e-6)},
         parameters=lambda call: {"weight": Parameter((call.x[-1],), constant=1.0)},
         shape=_channels,
-        constants=lambda call: {"others": repr(tuple(range(len(call.x) - 1)))},
+        constants=lambda call: {
+            "others": repr(tuple(range(len(call.x) - 1))),
+            "count": repr(call.x[-1]),
+        },
         # As above, without the mean (Zhang and Sennrich, "Root Mean Square Layer Normalization").
         forward="""
-        {rstd} = (({x} * {x}).mean(-1, keepdim=True) + {eps}).rsqrt()
+        {rstd} = (sum_of_products({x}, {x}, (-1,), True) / {count} + {eps}).rsqrt()
         {hat} = {x} * {rstd}
         {y} = {hat} * {weight}
         """,
+        plain="{y} = F.rms_norm({x}, ({count},), {weight}, {eps})",
         backward="""
+        {dweight} = sum_of_products({dy}, {hat}, {others})
         {g} = {dy} * {weight}
-        {dx} = ({g} - {hat} * ({g} * {hat}).mean(-1, keepdim=True)) * {rstd}
-        {dweight} = ({dy} * {hat}).sum({others})
+        {g_hat} = sum_of_products({g}, {hat}, (-1,), True) / {count}
+        {dx} = ({g} - {hat} * {g_hat}) * {rstd}
         """,
         locals={
-            "rstd": Local("exact", lambda call: (*call.x[:-1], 1)),
+            **{name: Local("exact", lambda call: (*call.x[:-1], 1)) for name in ("rstd", "g_hat")},
             **_value_locals("hat", "g"),
         },
     ),

@@ -1,7 +1,5 @@
 """Operations on each element by itself, and sums and products of tensors."""
 
-import math
-
 from fewbits.unroll.operations.base import (
     Attribute,
     Call,
@@ -40,18 +38,16 @@ def _pairwise(name: str, summary: str, forward: str, backward: str) -> Operation
     )
 
 
-# The derivative of gelu(x) = x Φ(x) is Φ(x) + x φ(x), with the normal distribution's Φ and φ; the
-# tanh form is that of Hendrycks and Gimpel, "Gaussian Error Linear Units".
-_GELU_BACK = """
-{cdf} = 0.5 * (1 + torch.erf({x} * {half_root}))
-{pdf} = torch.exp(-0.5 * {x} * {x}) * {gauss}
-{dx} = {dy} * ({cdf} + {x} * {pdf})
-"""
-_GELU_TANH_BACK = """
-{bend} = torch.tanh({root} * ({x} + 0.044715 * {x} * {x} * {x}))
-{slope} = {root} * (1 + 0.134145 * {x} * {x})
-{dx} = {dy} * 0.5 * (1 + {bend} + {x} * (1 - {bend} * {bend}) * {slope})
-"""
+_BY_SLOPE = {"slope": Local("value", same)}
+
+
+def _sloped(name: str) -> str:
+    """The gradient of what has its derivative as a function that generated files carry."""
+    return f"""
+    {{slope}} = {name}_slope({{x}})
+    {{dx}} = {{dy}} * {{slope}}
+    """
+
 
 OPERATIONS = (
     Operation(
@@ -80,27 +76,22 @@ OPERATIONS = (
         name="gelu",
         summary="x times the normal distribution's share below x",
         forward="{y} = F.gelu({x})",
-        backward=_GELU_BACK,
-        constants=lambda call: {
-            "half_root": repr(math.sqrt(0.5)),
-            "gauss": repr(1 / math.sqrt(2 * math.pi)),
-        },
+        backward=_sloped("gelu"),
+        locals=_BY_SLOPE,
     ),
     Operation(
         name="gelu_tanh",
         summary="gelu by its tanh approximation",
         forward='{y} = F.gelu({x}, approximate="tanh")',
-        backward=_GELU_TANH_BACK,
-        constants=lambda call: {"root": repr(math.sqrt(2 / math.pi))},
+        backward=_sloped("gelu_tanh"),
+        locals=_BY_SLOPE,
     ),
     Operation(
         name="silu",
         summary="x * sigmoid(x)",
         forward="{y} = F.silu({x})",
-        backward="""
-        {gate} = torch.sigmoid({x})
-        {dx} = {dy} * {gate} * (1 + {x} * (1 - {gate}))
-        """,
+        backward=_sloped("silu"),
+        locals=_BY_SLOPE,
     ),
     Operation(
         name="sigmoid",

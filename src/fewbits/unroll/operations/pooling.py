@@ -34,8 +34,9 @@ def _windows(call: Call) -> Shape:
         raise ShapeError("padding must be at most half the kernel", "padding")
     if size(call.kernel) > 255:
         raise ShapeError("windows of more than 255 elements are not supported", "kernel")
+    ceil = call.attributes.get("ceil", False)
     sizes = tuple(
-        (length + 2 * p - k) // s + 1
+        _count(length, k, s, p, ceil)
         for length, k, s, p in zip(
             _sizes(call), call.kernel, _stride(call), call.padding, strict=True
         )
@@ -43,6 +44,15 @@ def _windows(call: Call) -> Shape:
     if min(sizes) < 1:
         raise ShapeError(f"kernel is larger than x, {show(call.x)}", "kernel")
     return (*call.x[:2], *sizes)
+
+
+def _count(length: int, kernel: int, stride: int, padding: int, ceil: bool) -> int:
+    """Windows along a dimension; with ``ceil`` also one that ends outside, if it starts inside."""
+    room = length + 2 * padding - kernel
+    if not ceil:
+        return room // stride + 1
+    count = -(-room // stride) + 1
+    return count - ((count - 1) * stride >= length + padding)
 
 
 def _constants(call: Call) -> dict[str, str]:
@@ -54,11 +64,13 @@ def _constants(call: Call) -> dict[str, str]:
     settings: dict[str, tuple[object, object]] = {"padding": (call.padding, (0, 0))}
     if call.stride:
         settings = {"stride": (call.stride, call.kernel), **settings}
+    settings["ceil_mode"] = (call.attributes.get("ceil", False), False)
     return {
         "window": plain(call.kernel),
         "kernel_pair": repr(call.kernel),
         "stride_pair": repr(_stride(call)),
         "padding_pair": repr(call.padding),
+        "count_pair": repr(call.y[2:]),
         "options": options(settings),
         "shape": repr(call.x),
         "planes": f"(-1, 1, {call.y[2]}, {call.y[3]})",
@@ -96,27 +108,24 @@ def _means(lengths: Callable[[Call], tuple[int, ...]]) -> Callable[[Call], dict[
 OPERATIONS = (
     Operation(
         name="maxpool2d",
-        summary="the largest of each window",
-        attributes=_ATTRIBUTES,
+        summary="the largest of each window; ceil=yes has windows that end outside, too",
+        attributes={**_ATTRIBUTES, "ceil": Attribute("bool", False)},
         shape=_windows,
         constants=_constants,
         forward="""
-        {y}, {flat} = F.max_pool2d({x}, {window}{options}, return_indices=True)
-        {index} = window_offsets({flat}, {shape}, """
+        {y}, {index} = max_pool({x}, {count_pair}, """
         + _GEOMETRY
         + """)
         """,
+        plain="{y} = F.max_pool2d({x}, {window}{options})",
         backward="{dx} = unpool({dy}, {index}, {shape}, " + _GEOMETRY + ")",
         portable_forward="""
-        {y}, {index} = max_windows({x}, """
+        {y}, {index} = max_windows({x}, {count_pair}, """
         + _GEOMETRY
         + """)
         """,
         portable_backward="{dx} = spread_windows({dy}, {index}, {shape}, " + _GEOMETRY + ")",
-        locals={
-            "index": Local("index", lambda call: call.y),
-            "flat": Local("int", lambda call: call.y),
-        },
+        locals={"index": Local("index", lambda call: call.y)},
     ),
     Operation(
         name="avgpool2d",
