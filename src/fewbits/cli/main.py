@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from fewbits.cli import bench, demo, inspect, pack, unpack, unroll, verify
+from fewbits.cli import (
+    bench,
+    demo,
+    inspect,
+    pack,
+    reproduce,
+    rtl,
+    simulate,
+    trace,
+    unpack,
+    unroll,
+    verify,
+)
 from fewbits.cli.errors import (
     EXIT_FAILURE,
     EXIT_TERMINATED,
@@ -33,12 +45,16 @@ for command, example in (
     (demo.demo, demo.EXAMPLE),
     (bench.bench, bench.EXAMPLE),
     (unroll.unroll, unroll.EXAMPLE),
+    (trace.trace, trace.EXAMPLE),
+    (reproduce.reproduce, reproduce.EXAMPLE),
+    (rtl.rtl, rtl.EXAMPLE),
 ):
     paragraphs = (command.__doc__ or "").split("\n\n")
     app.command(
         help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),
         epilog=f"Example:  {example}",
     )(command)
+app.add_typer(simulate.simulate)
 
 
 def _print_version(asked: bool) -> None:
