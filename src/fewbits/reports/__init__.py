@@ -1,0 +1,1 @@
+"""Results for people: pictures of results, and pages that stand alone."""
