@@ -19,6 +19,7 @@ from fewbits.lossy.bounded import Bounded
 from fewbits.lossy.cast import Cast
 from fewbits.lossy.chain import Chain, chain
 from fewbits.lossy.codec import Codec, Parts, TensorSpec, packed_nbytes
+from fewbits.lossy.crossbar import CrossbarQuantize
 from fewbits.lossy.dct import DCT
 from fewbits.lossy.fidelity import fidelity
 from fewbits.lossy.fixedrate import FixedRate
@@ -35,6 +36,7 @@ __all__ = [
     "Cast",
     "Chain",
     "Codec",
+    "CrossbarQuantize",
     "Exact",
     "FixedRate",
     "Lossless",

@@ -21,6 +21,7 @@ from fewbits.lossy.bounded import Bounded
 from fewbits.lossy.cast import Cast
 from fewbits.lossy.chain import Chain, chain
 from fewbits.lossy.codec import Codec
+from fewbits.lossy.crossbar import CrossbarQuantize
 from fewbits.lossy.dct import DCT
 from fewbits.lossy.fixedrate import FixedRate
 from fewbits.lossy.lossless import Exact, Lossless
@@ -96,6 +97,20 @@ def _fixed_rate(match: re.Match[str]) -> FixedRate:
     return FixedRate(int(match["bits"]), int(match["dims"] or FixedRate.dims))  # type: ignore[arg-type]
 
 
+def _crossbar(match: re.Match[str]) -> CrossbarQuantize:
+    given = {name: int(match[name]) for name in ("rows", "columns", "cell_bits") if match[name]}
+    return CrossbarQuantize(int(match["bits"]), **given)
+
+
+def _spell_crossbar(codec: Codec) -> str | None:
+    if not isinstance(codec, CrossbarQuantize):
+        return None
+    size, usual = (codec.rows, codec.columns), (CrossbarQuantize.rows, CrossbarQuantize.columns)
+    side = "" if size == usual else f"-{codec.rows}x{codec.columns}"
+    cell = "" if codec.cell_bits == CrossbarQuantize.cell_bits else f"-cell{codec.cell_bits}"
+    return f"xbar{codec.bits}{side}{cell}"
+
+
 #: Every kind of word that a name is made of; the first that matches makes the codec.
 WORDS: list[Word] = [
     Word(
@@ -122,6 +137,12 @@ WORDS: list[Word] = [
         r"fixed(?P<bits>[0-9]+)(?:-(?P<dims>[1-3])d)?",
         _fixed_rate,
         _spell_fixed_rate,
+    ),
+    Word(
+        "xbar4 (2 to 8 bits, a scale for each crossbar), xbar4-64x64 (rows x columns), xbar8-cell4",
+        r"xbar(?P<bits>[2-8])(?:-(?P<rows>[0-9]+)x(?P<columns>[0-9]+))?(?:-cell(?P<cell_bits>[1-4]))?",
+        _crossbar,
+        _spell_crossbar,
     ),
     _fixed("bf16", Cast("bf16")),
     _fixed("fp16", Cast("fp16")),

@@ -40,7 +40,7 @@ def grid(rows: torch.Tensor, codec: "Quantize") -> tuple[torch.Tensor, torch.Ten
     else:
         low = _down(low)
         width = high - low
-        step = _up(width * (1.0 / codec.steps))
+        step = round_up(width * (1.0 / codec.steps))
     held = torch.isfinite(low) & torch.isfinite(high) & torch.isfinite(step) & torch.isfinite(width)
     return torch.where(held, low, 0.0), torch.where(held, step, torch.nan)
 
@@ -65,7 +65,7 @@ def _down(x: torch.Tensor) -> torch.Tensor:
     return torch.where(cut == -0x80000000, 0, cut).view(torch.float32)
 
 
-def _up(x: torch.Tensor) -> torch.Tensor:
+def round_up(x: torch.Tensor) -> torch.Tensor:
     """The smallest bfloat16 that is not below a float32 of 0 or more (or -0), and no subnormal."""
     bits = ((x.view(torch.int32) & 0x7FFFFFFF) + 0xFFFF) & -0x10000
     return torch.where(bits == 0, bits, bits.clamp(min=0x00800000)).view(torch.float32)

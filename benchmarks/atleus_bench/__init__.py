@@ -1,0 +1,1 @@
+"""What `benchmarks/atleus.py` measures, one file a study."""
