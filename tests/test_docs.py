@@ -34,10 +34,17 @@ PAGES += sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "guide"
 # Pages that need more than the tests do; without it they are left out.
 NEEDS = {
     "docs/guide/frameworks.md": ("torch", "transformers", "jax"),
+    "docs/guide/atleus.md": ("torch", "scipy", "networkx", "plotly"),
     "docs/guide/choosing-a-codec.md": ("torch",),
     "docs/guide/exact-activations.md": ("torch",),
+    "docs/guide/machines.md": ("torch",),
+    "docs/guide/packed-fine-tuning.md": ("torch", "transformers", "peft"),
+    "docs/guide/packed-weights.md": ("torch", "transformers"),
+    "docs/guide/silicon.md": ("amaranth", "pyosys"),
     "docs/guide/training.md": ("torch",),
+    "docs/guide/ipu.md": ("plotly",),
     "docs/guide/unroll.md": ("torch",),
+    "docs/guide/wafer.md": ("networkx", "plotly", "scipy", "torch"),
 }
 MODEL = Path(fewbits.__file__).parent / "data" / "language_model.safetensors"
 

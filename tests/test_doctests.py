@@ -13,7 +13,7 @@ def has_examples(name):
     try:
         return ">>>" in (importlib.import_module(name).__doc__ or "")
     except ModuleNotFoundError as missing:
-        if missing.name in ("torch", "triton", "transformers", "pytorch_lightning"):
+        if missing.name in ("torch", "triton", "transformers", "pytorch_lightning", "amaranth"):
             return False
         raise
 
