@@ -112,7 +112,7 @@ def test_planes_of_wide_elements_are_joined():
 def test_classes_of_rows_and_tables_by_class():
     rng = np.random.default_rng(0)
     scales = rng.permutation(np.repeat([0.5, 40], 32))
-    array = (rng.normal(size=(64, 80)) * scales[:, None]).clip(-127, 127).astype(np.int8)
+    array = (rng.normal(size=(64, 320)) * scales[:, None]).clip(-127, 127).astype(np.int8)
     tensor = PackedTensor.of(fewbits.pack(array))
     assert tensor.header.plan.classes is not None and Mode.BY_CLASS in tensor.header.modes
     assert_unpacks(tensor)
