@@ -19,11 +19,13 @@ PROBE = 25
 class Way:
     """A way to train: gives the context of each step, and remembers what the steps saved."""
 
-    def __init__(self, policy: Any = None) -> None:
+    def __init__(self, policy: Any = None, *, rebuild: bool = True) -> None:
         self.policy, self.steps = policy, 0
         self.ratios: list[float] = []
         self.scores: list[tuple[int, float]] = []
-        self._packers = policy and [pack_activations(policy, measure=m) for m in (False, True)]
+        self._packers = policy and [
+            pack_activations(policy, measure=m, rebuild=rebuild) for m in (False, True)
+        ]
 
     @property
     def warm(self) -> int:
@@ -78,6 +80,8 @@ class Way:
 def way(name: str) -> Way:
     """The way of a codec's name, of ``exact``, ``auto``, ``auto:0.7`` (target), ``auto:5MB``.
 
+    ``held:int4`` holds all that is saved, and computes nothing again.
+
     Raises:
         ValueError: There is no such codec.
     """
@@ -89,4 +93,6 @@ def way(name: str) -> Way:
         what = name.removeprefix("auto:")
         budget = what[-1:].isalpha()
         return Way(Adaptive(budget=what) if budget else Adaptive(float(what)))
+    if name.startswith("held:"):
+        return Way(codec(name.removeprefix("held:")), rebuild=False)
     return Way(codec(name))

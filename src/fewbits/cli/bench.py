@@ -9,7 +9,7 @@ import typer
 
 from fewbits.cli import console
 from fewbits.cli.errors import EXIT_FAILURE, about
-from fewbits.cli.options import Json
+from fewbits.cli.options import Json, picture
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,15 +19,6 @@ if TYPE_CHECKING:
     from fewbits.bench.measure import Comparison, Row
 
 EXAMPLE = "fewbits bench model.safetensors --plot bench.png"
-
-# As in fewbits.bench.plot, which is not imported only to show the help.
-_SUFFIXES = (".png", ".svg", ".pdf")
-
-
-def _known_suffix(path: Path | None) -> Path | None:
-    if path is not None and path.suffix.lower() not in _SUFFIXES:
-        raise typer.BadParameter(f"{path}: must end in {', '.join(_SUFFIXES)}")
-    return path
 
 
 def bench(
@@ -41,7 +32,7 @@ def bench(
             metavar="OUT",
             help="Draw ratio against speed (.png, .svg, .pdf).",
             show_default=False,
-            callback=_known_suffix,
+            callback=picture,
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")] = False,

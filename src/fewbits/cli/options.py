@@ -1,6 +1,7 @@
 """Arguments and options that several commands have."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,16 @@ def _none_empty(paths: list[str] | None) -> list[str] | None:
     for path in paths or ():
         _not_empty(path)
     return paths
+
+
+_PICTURES = (".png", ".svg", ".pdf")
+
+
+def picture(path: Path | None) -> Path | None:
+    """Refuse a picture's name that could not be drawn, before anything is run."""
+    if path is not None and path.suffix.lower() not in _PICTURES:
+        raise typer.BadParameter(f"{path}: must end in {', '.join(_PICTURES)}")
+    return path
 
 
 Source = Annotated[

@@ -13,13 +13,13 @@ import typer
 
 from fewbits.cli import console
 from fewbits.cli.errors import about
+from fewbits.cli.options import picture
 
 if TYPE_CHECKING:
     from fewbits.machines.constants import Constant, Constants
     from fewbits.machines.result import Result
     from fewbits.machines.sweep import Run
 
-_SUFFIXES = (".png", ".svg", ".pdf")
 _TABLES = (".csv", ".parquet")
 _MOST_ROWS_SHOWN = 40
 
@@ -121,12 +121,28 @@ def settings(pairs: list[str] | None) -> dict[str, float]:
     return found
 
 
+def with_options(
+    constants: "Constants", numbers: Mapping[str, float], low: Mapping[str, float]
+) -> "Constants":
+    """The constants, and options that are numbers, so that they can be swept too.
+
+    ``low``: the least value of an option that has another than 0.
+    """
+    from fewbits.machines.constants import Constant
+
+    return constants.with_constants(
+        *(
+            Constant(name, number, "", "given by the user", "given", low=low.get(name, 0.0))
+            for name, number in numbers.items()
+        )
+    )
+
+
 def check_figure(path: Path | None) -> None:
     """Refuse a picture that could not be drawn, before anything is run."""
     if path is None:
         return
-    if path.suffix.lower() not in _SUFFIXES:
-        raise typer.BadParameter(f"{path}: must end in {', '.join(_SUFFIXES)}")
+    picture(path)
     if find_spec("matplotlib") is None:
         from fewbits.errors import FewbitsError
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,14 +35,7 @@ def gpu(
     bits: workloads.Bits = 16,
     weights: workloads.Weights = None,
     activations: workloads.Activations = None,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A report of fewbits.training as JSON: what packing made of activations.",
-            show_default=False,
-        ),
-    ] = None,
+    report: workloads.Report = None,
     sets: results.Sets = None,
     sweeps: results.Sweeps = None,
     explain: results.Explain = False,

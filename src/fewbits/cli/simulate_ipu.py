@@ -22,7 +22,6 @@ EXAMPLE = (
     "fewbits simulate ipu --network resnet50 --devices 16 --plan 768"
 )
 PLAIN, PACKED = "not packed", "packed"
-_GIVEN = "given by the user"
 _PLANNED_RATIO = 4.0
 _LANE = 48
 _MOST_STAGES_SHOWN = 16
@@ -88,14 +87,7 @@ def ipu(
     whole: Annotated[
         bool, typer.Option("--whole", help="Plan no cuts where there is no pipeline.")
     ] = False,
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="A report of fewbits.training as JSON: what packing made of activations.",
-            show_default=False,
-        ),
-    ] = None,
+    report: workloads.Report = None,
     gantt: Annotated[
         Path | None,
         typer.Option(
@@ -117,7 +109,6 @@ def ipu(
     ratio (default: 4), and says whether to pack. All numbers can be swept: --sweep ratio=1..16,
     --sweep devices=1,2,4,8.
     """
-    from fewbits.machines.constants import Constant
     from fewbits.machines.ipu import Setting, constants, with_traffic
 
     if whole and plan is None:
@@ -144,12 +135,7 @@ def ipu(
     else:
         count = micro_batches or (_MICRO_BATCHES_A_STAGE * pipeline if pipeline > 1 else 1)
         numbers |= {"pipeline": pipeline, "micro_batch": micro_batch, "micro_batches": count}
-    known = constants().with_constants(
-        *(
-            Constant(name, value, "", _GIVEN, "given", low=float(name == "batch"))
-            for name, value in numbers.items()
-        )
-    )
+    known = results.with_options(constants(), numbers, low={"batch": 1})
     runs: dict[str, Run] = {}
 
     def run(given: "Constants") -> "dict[str, Result]":

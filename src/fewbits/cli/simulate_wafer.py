@@ -22,7 +22,6 @@ EXAMPLE = (
     "fewbits simulate wafer --graph karate --device cpu --measure"
 )
 _DEGREE = 10.0
-_GIVEN = "given by the user"
 _TILE = 32
 
 
@@ -70,7 +69,6 @@ def wafer(
     The graph is a real one, or of a given size, with edges anywhere; with --measure that is one
     whose degrees follow a power law.
     """
-    from fewbits.machines.constants import Constant
     from fewbits.machines.wafer import Layers
     from fewbits.machines.wafer import device as find_device
 
@@ -83,12 +81,8 @@ def wafer(
     if built is None:
         assert nodes is not None
         numbers |= {"nodes": nodes, "degree": _DEGREE if degree is None else degree}
-    known = find_device(device).with_constants(
-        *(
-            Constant(name, value, "", _GIVEN, "given", low=float(name != "degree"))
-            for name, value in numbers.items()
-        )
-    )
+    least_one = {"features": 1, "depth": 1, "nodes": 1}
+    known = results.with_options(find_device(device), numbers, low=least_one)
     timed = _timed(built, Layers(features, layers)) if measure and built is not None else {}
     plans: list[Plan] = []
 

@@ -13,7 +13,7 @@ import typer
 
 from fewbits.cli import console, unroll_view
 from fewbits.cli.errors import EXIT_FAILURE, about
-from fewbits.cli.options import Destination, Force, Json
+from fewbits.cli.options import Destination, Force, Json, picture
 from fewbits.quantities import parse_bytes
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ EXAMPLE = (
     "fewbits unroll resnet50 --set batch=64 --codec int4 -o step.py\n\n"
     "fewbits unroll --from-onnx net.onnx -o net.txt --weights net.safetensors"
 )
-_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 class _Profile(StrEnum):
@@ -309,8 +308,7 @@ def _check_destination(dst: str | None, force: bool) -> None:
 def _check_plot(path: Path | None, force: bool) -> None:
     if path is None:
         return
-    if path.suffix.lower() not in _SUFFIXES:
-        raise typer.BadParameter(f"{path}: must end in {', '.join(_SUFFIXES)}")
+    picture(path)
     _check_destination(str(path), force)
     if find_spec("matplotlib") is None:
         from fewbits.errors import FewbitsError

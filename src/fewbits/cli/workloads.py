@@ -103,6 +103,15 @@ Activations = Annotated[
         show_default=False,
     ),
 ]
+Report = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="A report of fewbits.training as JSON: what packing made of activations.",
+        show_default=False,
+    ),
+]
 
 
 def load(

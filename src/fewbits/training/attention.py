@@ -66,7 +66,7 @@ class _Attend(torch.autograd.Function):
         ctx.settings = settings
         ctx.device = query.device
         ctx.chance = _chance(query.device) if settings["dropout_p"] > 0 else None
-        ctx.autocast = _autocast(query.device)
+        ctx.autocast = autocast_now(query.device)
         ctx.again = None
         return F.scaled_dot_product_attention(query, key, value, mask, **settings)
 
@@ -95,7 +95,7 @@ def _again(ctx: Any, twice: bool = False) -> tuple[list[torch.Tensor | None], to
         return tensors, attention(*tensors, **ctx.settings)
 
 
-def _autocast(device: torch.device) -> Any:
+def autocast_now(device: torch.device) -> Any:
     """Autocast as it is now, to be entered again later."""
     if not torch.is_autocast_enabled(device.type):
         return contextlib.nullcontext()

@@ -20,6 +20,7 @@ import torch.utils.checkpoint
 from torch.overrides import TorchFunctionMode
 
 from fewbits.training.attention import attend, fused_attention
+from fewbits.training.cheap import FUNCTIONS
 from fewbits.training.compiled_attention import attend_compiled
 from fewbits.training.recipes import Recipes, Saved
 
@@ -87,9 +88,9 @@ class Calls(TorchFunctionMode):
             return _while_compiling(func, args, kwargs)
         outer = self.current, self.saved
         self.current, self.saved = (func, args, kwargs), []
-        recipe = None
-        if self._recipes is not None and self._mine():
-            recipe = self._recipes.before(op_name(func), args, kwargs)
+        recipe, name = None, op_name(func)
+        if self._recipes is not None and name in FUNCTIONS and self._mine():
+            recipe = self._recipes.before(name, args, kwargs)
         try:
             output = self._run(func, args, kwargs)
             if self._recipes is not None and recipe is not None:

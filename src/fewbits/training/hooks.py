@@ -179,11 +179,14 @@ class pack_activations:
         found = self._rebuilder.of(tensor, saving.original(tensor))
         if found is None:
             return None
-        where = (row.op, row.module, row.shape, row.dtype, row.key)
-        saved = SavedTensor(*where, tensor.detach(), saving.custom, self._scope.root)
-        if not self.policy.rebuilds(saved, found.codecs):
+        if not self.policy.rebuilds(self._asked(tensor.detach(), saving, row), found.codecs):
             return None
         return self._store.adopt(found, tensor, row)
+
+    def _asked(self, values: torch.Tensor, saving: Saving, row: Row) -> SavedTensor:
+        """A tensor as a policy is asked about it."""
+        where = (row.op, row.module, row.shape, row.dtype, row.key)
+        return SavedTensor(*where, values, saving.custom, self._scope.root)
 
     def _is_there(self, tensor: torch.Tensor) -> bool:
         return tensor.nbytes < self._min_bytes or self._scope.holder(tensor) is not None
@@ -196,9 +199,7 @@ class pack_activations:
         values = tensor.detach()
         if need is Need.LOG and not isinstance(self.policy, Policy):
             values = values.exp()  # what will be packed; a policy of rules does not look
-        where = (row.op, row.module, row.shape, row.dtype, row.key)
-        saved = SavedTensor(*where, values, saving.custom, self._scope.root)
-        codec = self.policy.choose(saved)
+        codec = self.policy.choose(self._asked(values, saving, row))
         return Exp() + unbiased(codec) if need is Need.LOG and not codec.exact else codec
 
     def _held_by_others(self, tensor: torch.Tensor, saving: Saving) -> str:

@@ -8,6 +8,7 @@ with three shapes. Decoded, a run becomes any of them again by its strides.
 from dataclasses import dataclass
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 Key = tuple[object, ...]
 
@@ -22,6 +23,24 @@ class View:
     def of(self, run: torch.Tensor) -> torch.Tensor:
         """The tensor, from a run of one dimension."""
         return run.as_strided(self.shape, self.strides)
+
+
+class Keys:
+    """Keys that stay good: weak references keep their addresses from being used for others."""
+
+    def __init__(self) -> None:
+        self._guards: dict[int, StorageWeakRef] = {}
+
+    def of(self, tensor: torch.Tensor) -> Key:
+        """`key_of`, until `clear`."""
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._guards:
+            self._guards[storage._cdata] = StorageWeakRef(storage)
+        return key_of(tensor)
+
+    def clear(self) -> None:
+        """No key will be asked for again."""
+        self._guards.clear()
 
 
 def is_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

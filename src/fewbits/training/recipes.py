@@ -7,19 +7,17 @@ be computed again from the first when backward asks for it (`rebuilt`). While th
 which run of memory they were (`layout`), so that nothing is kept alive.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils import _pytree as pytree
 
-from fewbits.training.attention import node_of, output_again
+from fewbits.training.attention import autocast_now, node_of, output_again
 from fewbits.training.cheap import FUNCTIONS, Later
 from fewbits.training.faults import ModifiedError
-from fewbits.training.layout import Key, View, in_memory_order, key_of, view_of
+from fewbits.training.layout import Key, Keys, View, in_memory_order, key_of, view_of
 from fewbits.training.report import Row
 
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -77,7 +75,7 @@ class Recipe:
     function: Callable[..., torch.Tensor]
     leaves: tuple[Any, ...]
     spec: Any
-    autocast: tuple[str, torch.dtype] | None = None
+    autocast: Any = None
     strides: tuple[int, ...] = ()
     saved: tuple[tuple[Later, Saved | None], ...] = ()
     node: Any = None
@@ -104,7 +102,7 @@ class Recipe:
                 for x in self.leaves
             ]  # fmt: skip
             args, kwargs = pytree.tree_unflatten(leaves, self.spec)
-            with _as_it_was(self.autocast):
+            with self.autocast:
                 output = self.function(*args, **kwargs)
         if output.stride() != self.strides:
             other = torch.empty_strided(
@@ -123,13 +121,12 @@ class Recipes:
     def __init__(self, there: Callable[[torch.Tensor], bool]) -> None:
         self._there = there
         self._found: dict[Key, Recipe] = {}
-        # Weak references keep the addresses in the keys from being used for other storages.
-        self._guards: dict[int, StorageWeakRef] = {}
+        self._keys = Keys()
 
     def clear(self) -> None:
         """The forward is over."""
         self._found.clear()
-        self._guards.clear()
+        self._keys.clear()
 
     def of(self, key: Key) -> Recipe | None:
         """How the tensor with this key came about."""
@@ -137,13 +134,10 @@ class Recipes:
 
     def before(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Recipe | None:
         """What there is to know before a function runs and perhaps writes over its arguments."""
-        prepare = FUNCTIONS.get(name)
-        if prepare is None or not torch.is_grad_enabled():
-            return None
-        if torch._C._are_functorch_transforms_active():
+        if not torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
             return None
         try:
-            function, args, kwargs = prepare(*args, **kwargs)
+            function, args, kwargs = FUNCTIONS[name](*args, **kwargs)
         except TypeError:  # called in a form that the table does not know
             return None
         leaves, spec = pytree.tree_flatten((args, kwargs))
@@ -153,7 +147,7 @@ class Recipes:
         held = tuple(self._place(x) if isinstance(x, torch.Tensor) else x for x in leaves)
         if not any(isinstance(x, Source) for x in held):
             return None  # what is made of parameters and inputs alone may outlive a change of them
-        return Recipe(function, held, spec, _autocast(tensors[0].device.type))
+        return Recipe(function, held, spec, autocast_now(tensors[0].device))
 
     def after(self, recipe: Recipe, output: Any, saved: Sequence[Saved] = ()) -> None:
         """The function is done: it made this, and saved that."""
@@ -174,7 +168,7 @@ class Recipes:
             parts = (Later.MEAN, mean), (Later.INVERSE, inverse)
         strides = view_of(output).strides
         if 0 not in strides:
-            self._guard(output)
+            self._keys.of(output)
             found = replace(recipe, strides=strides, saved=parts, node=node_of(output))
             self._found[key] = found
 
@@ -187,26 +181,8 @@ class Recipes:
     def _place(self, tensor: torch.Tensor) -> Source | Constant:
         if self._there(tensor):
             return Constant(tensor.detach(), tensor._version)
-        self._guard(tensor)
-        return Source(key_of(tensor), view_of(tensor))
-
-    def _guard(self, tensor: torch.Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._guards:
-            self._guards[storage._cdata] = StorageWeakRef(storage)
+        return Source(self._keys.of(tensor), view_of(tensor))
 
 
 def _ordinary(tensor: torch.Tensor) -> bool:
     return type(tensor) in _PLAIN and tensor.layout is torch.strided and not tensor.is_complex()
-
-
-def _autocast(device: str) -> tuple[str, torch.dtype] | None:
-    if not torch.is_autocast_enabled(device):
-        return None
-    return device, torch.get_autocast_dtype(device)
-
-
-def _as_it_was(autocast: tuple[str, torch.dtype] | None) -> Any:
-    if autocast is None:
-        return contextlib.nullcontext()
-    return torch.autocast(autocast[0], dtype=autocast[1], cache_enabled=False)

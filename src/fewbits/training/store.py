@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from fewbits.lossy.codec import Codec, Parts, TensorSpec, packed_nbytes
 from fewbits.lossy.comparisons import Nonzero
@@ -24,10 +23,10 @@ from fewbits.lossy.quantize import Quantize
 from fewbits.training.faults import ModifiedError
 from fewbits.training.layout import (
     Key,
+    Keys,
     View,
     compact,
     in_memory_order,
-    key_of,
     restored,
     view_of,
 )
@@ -38,6 +37,7 @@ from fewbits.training.report import Row, short_name
 class Entry:
     """One packed run of memory: a codec's parts, and what it takes to decode them."""
 
+    inputs: tuple[Held, ...] = ()  # it is decoded from nothing else
     __slots__ = (
         "__weakref__",
         "_alias",
@@ -157,8 +157,7 @@ class Store:
         self._entries: weakref.WeakValueDictionary[Key, Entry] = weakref.WeakValueDictionary()
         self._alone: weakref.WeakValueDictionary[Key, Alone] = weakref.WeakValueDictionary()
         self._counted: set[Key | int] = set()  # storages and runs whose bytes are in the report
-        # Weak references keep the addresses in the keys from being used for other storages.
-        self._guards: dict[int, StorageWeakRef] = {}
+        self._keys = Keys()
         self._last: weakref.ref[Entry | Rebuilt] | None = None
 
     def close(self) -> None:
@@ -166,7 +165,7 @@ class Store:
         self._entries.clear()
         self._alone.clear()
         self._counted.clear()
-        self._guards.clear()
+        self._keys.clear()
 
     def hold(self, tensor: torch.Tensor, row: Row) -> Alone:
         """Leave a tensor as it is. What was packed of it is not needed any more."""
@@ -250,10 +249,7 @@ class Store:
         entry.waiting -= 1
         if entry.masked:
             return packed.view.of(entry.run())
-        last = self._last() if self._last else None
-        if last is not None and last is not entry and last not in getattr(entry, "inputs", ()):
-            last.forget()
-            self._last = None
+        self._forget(but=(entry, *entry.inputs))
         run = entry.run()
         if entry.waiting > 0:
             self.keep(entry, run)
@@ -263,18 +259,20 @@ class Store:
 
     def keep(self, held: Held | Rebuilt, run: torch.Tensor) -> None:
         """Keep a decoded run for who may ask next, and let go of the one that was kept."""
-        last = self._last() if self._last else None
-        if last is not None and last is not held:
-            last.forget()
+        self._forget(but=(held,))
         if isinstance(held, Entry | Rebuilt):
             held.keep(run)
             self._last = weakref.ref(held)
 
+    def _forget(self, but: tuple[object, ...]) -> None:
+        """Let go of the decoded run that was kept, unless it is one of these."""
+        last = self._last() if self._last else None
+        if last is not None and not any(last is other for other in but):
+            last.forget()
+            self._last = None
+
     def _key(self, kind: str, tensor: torch.Tensor) -> Key:
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self._guards:
-            self._guards[storage._cdata] = StorageWeakRef(storage)
-        return (kind, *key_of(tensor))
+        return (kind, *self._keys.of(tensor))
 
     def _next_seed(self) -> int:
         self._count += 1

@@ -49,6 +49,16 @@ def _sloped(name: str) -> str:
     """
 
 
+def _activation(name: str, summary: str, call: str) -> Operation:
+    return Operation(
+        name=name,
+        summary=summary,
+        forward=f"{{y}} = {call}",
+        backward=_sloped(name),
+        locals=_BY_SLOPE,
+    )
+
+
 OPERATIONS = (
     Operation(
         name="relu",
@@ -72,27 +82,9 @@ OPERATIONS = (
         backward="{dx} = torch.where({mask}, {dy}, {slope} * {dy})",
         locals=_MASK,
     ),
-    Operation(
-        name="gelu",
-        summary="x times the normal distribution's share below x",
-        forward="{y} = F.gelu({x})",
-        backward=_sloped("gelu"),
-        locals=_BY_SLOPE,
-    ),
-    Operation(
-        name="gelu_tanh",
-        summary="gelu by its tanh approximation",
-        forward='{y} = F.gelu({x}, approximate="tanh")',
-        backward=_sloped("gelu_tanh"),
-        locals=_BY_SLOPE,
-    ),
-    Operation(
-        name="silu",
-        summary="x * sigmoid(x)",
-        forward="{y} = F.silu({x})",
-        backward=_sloped("silu"),
-        locals=_BY_SLOPE,
-    ),
+    _activation("gelu", "x times the normal distribution's share below x", "F.gelu({x})"),
+    _activation("gelu_tanh", "gelu by its tanh approximation", 'F.gelu({x}, approximate="tanh")'),
+    _activation("silu", "x * sigmoid(x)", "F.silu({x})"),
     Operation(
         name="sigmoid",
         summary="1 / (1 + exp(-x))",
