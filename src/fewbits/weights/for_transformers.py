@@ -93,7 +93,7 @@ class _Pack(ConversionOps):
 
     @property
     def reverse_op(self) -> ConversionOps:
-        raise NotImplementedError
+        raise NotImplementedError  # packed weights are saved as they are (`_Saving`), not undone
 
 
 @register_quantizer(METHOD)

@@ -8,7 +8,6 @@
 from dataclasses import dataclass
 
 from fewbits.machines.constants import Constant, Constants
-from fewbits.silicon.costs import COMMAND, cost_of
 
 #: Codecs that need no tables and no multiplier.
 SIMPLE = ("shapeshifter", "rle", "rlez")
@@ -54,6 +53,8 @@ def synthesized(*names: str) -> tuple[Constant, ...]:
     They run at the clock of the slowest; power and area are means. ``ValueError`` if there is no
     such circuit, or its energy was not measured.
     """
+    from fewbits.silicon.costs import COMMAND, cost_of  # three fifths of what a machine imports
+
     units = [cost_of(name) for name in names]
     clock = min(unit.clock_hz for unit in units)
     pace = min(unit.values_per_cycle or 0.0 for unit in units)
