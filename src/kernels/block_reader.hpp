@@ -65,8 +65,9 @@ int64_t each_block(const Plan& plan, const Arrangement& arrangement, const Block
 
 namespace {  // as the loops of planes.hpp
 
-// What is decoded before it is joined, remapped and hashed: a third of a first-level cache.
-constexpr size_t kChunkBytes = size_t{1} << 14;
+// What is decoded before it is joined, remapped, hashed and copied: a sixth of a first-level cache, so that memory
+// has something to do at all times.
+constexpr size_t kChunkBytes = size_t{1} << 13;
 
 // The tables that a block's values go by where each class has its own.
 std::vector<RansRun> runs_by_class(const Plane& plane, const Arrangement& arrangement,
@@ -92,18 +93,20 @@ bool can_go_by_class(const Plane& plane, const Arrangement& arrangement) {
 template <typename Value>
 class PlaneReader {
  public:
+  // Values go back through the remap.
   PlaneReader(const Plane& plane, const Arrangement& arrangement, Arrangement::Block block,
-              uint8_t mode)
-      : nibbles_(plane.bytes == 0), mode_(mode) {
+              uint8_t mode, Remap remap)
+      : nibbles_(plane.bytes == 0), mode_(mode), remap_(remap) {
     const size_t t = static_cast<size_t>(mode - kFirstTable);
     if (mode == kSparse) {
       sparse_.emplace();
     } else if (mode == kByClass) {
       if (can_go_by_class(plane, arrangement))
-        rans_.emplace(runs_by_class(plane, arrangement, block));
+        rans_.emplace(runs_by_class(plane, arrangement, block), remap);
     } else if (mode >= kFirstTable && t < plane.tables.size()) {
       if (plane.coder == Coder::rans)
-        rans_.emplace(std::vector<RansRun>{{plane.rans[t].get(), block.count * (nibbles_ ? 2 : 1)}});
+        rans_.emplace(std::vector<RansRun>{{plane.rans[t].get(), block.count * (nibbles_ ? 2 : 1)}},
+                      remap);
       else
         table_ = plane.tables[t].get();
     }
@@ -126,11 +129,12 @@ class PlaneReader {
     return arithmetic_decode(data, size, *table_, decoded_.data(), n);
   }
 
-  // The next values; calls but the last ask for a multiple of kMaxLanes.
-  bool read(Value* values, size_t count) {
-    if (rans_) return rans_->read(values, count);
-    if (sparse_) return sparse_->read(values, count);
-    if (mode_ == kConstant) {
+  // The next values; calls but the last ask for a multiple of kMaxLanes. As RansReader::read.
+  bool read(Value* values, size_t count, Xxh3* hash = nullptr) {
+    if (rans_) return rans_->read(values, count, hash);  // remapped in the same loop
+    if (sparse_) {
+      if (!sparse_->read(values, count)) return false;
+    } else if (mode_ == kConstant) {
       std::fill_n(values, count, constant_);
     } else if (mode_ == kRaw && nibbles_) {
       if constexpr (sizeof(Value) == 1) cut_nibbles(data_, count / 2, values);
@@ -139,6 +143,7 @@ class PlaneReader {
       std::memcpy(values, data_, count * sizeof(Value));
       data_ += count * sizeof(Value);
     }
+    plane_loops<Value>().remap_inverse(remap_, values, count);
     return true;
   }
 
@@ -149,6 +154,7 @@ class PlaneReader {
  private:
   bool nibbles_;
   uint8_t mode_;
+  Remap remap_;
   const uint8_t* data_ = nullptr;
   Value constant_ = 0;
   std::optional<RansReader<Value>> rans_;
@@ -161,22 +167,26 @@ class PlaneReader {
 template <typename T>
 class PlaneJoiner {
  public:
+  // Where the plane is all of the element, elements go back through the remap, too.
   PlaneJoiner(const Plane& plane, const Arrangement& arrangement, Arrangement::Block block,
-              uint8_t mode)
+              uint8_t mode, Remap remap)
       : plane_(plane),
-        bytes_(plane, arrangement, block, mode),
-        pairs_(plane, arrangement, block, mode) {}
+        bytes_(plane, arrangement, block, mode, all_of_element(plane) ? remap : Remap::identity),
+        pairs_(plane, arrangement, block, mode, all_of_element(plane) ? remap : Remap::identity) {}
+
+  static bool all_of_element(const Plane& plane) { return plane.bytes == sizeof(T); }
 
   bool open(const uint8_t* data, size_t size, size_t n) {
     if (plane_.bytes == 2) return pairs_.open(data, size, n);
     return bytes_.open(data, size, plane_.bytes == 0 ? 2 * n : n);
   }
 
-  // Puts the next `count` values where they belong; the first plane overwrites what is there.
-  bool join(T* elements, size_t count, bool first) {
+  // Puts the next `count` values where they belong; the first plane overwrites what is there. Where the plane is
+  // all of the element, a hash that runs over the elements may eat some.
+  bool join(T* elements, size_t count, bool first, Xxh3* hash) {
     alignas(64) uint8_t scratch[kChunkBytes];
     if constexpr (sizeof(T) == 1) {
-      if (plane_.bytes == 1) return bytes_.read(elements, count);
+      if (plane_.bytes == 1) return bytes_.read(elements, count, hash);
       for (size_t at = 0; at < count; at += kChunkBytes / 4) {
         const size_t some = std::min(kChunkBytes / 4, count - at);
         if (!bytes_.read(scratch, 2 * some)) return false;
@@ -187,7 +197,7 @@ class PlaneJoiner {
       if (!bytes_.read(scratch, count)) return false;
       plane_loops<T>().join_bytes(scratch, count, plane_.offset, first, elements);
     } else if constexpr (sizeof(T) == 2) {
-      return pairs_.read(elements, count);
+      return pairs_.read(elements, count, hash);
     } else {
       auto* const values = reinterpret_cast<uint16_t*>(scratch);
       if (!pairs_.read(values, count)) return false;
@@ -222,20 +232,22 @@ bool read_block(const Plan& plan, const Arrangement& arrangement, const BlockPar
   const uint8_t* data = parts.data;
   std::deque<PlaneJoiner<T>> planes;
   for (size_t p = 0; p < plan.planes.size(); data += parts.lengths[p], ++p)
-    if (!planes.emplace_back(plan.planes[p], arrangement, parts.block, parts.modes[p])
+    if (!planes.emplace_back(plan.planes[p], arrangement, parts.block, parts.modes[p],
+                              plan.remap)
              .open(data, parts.lengths[p], n))
       return false;
   const PlaneLoops<T> loops = plane_loops<T>();
   Xxh3 hash(nullptr, n * sizeof(T));
   for (size_t at = 0; at < n;) {
     const auto [elements, count] = room(at);
-    for (auto& plane : planes)
-      if (!plane.join(elements, count, &plane == &planes.front())) return false;
-    loops.remap_inverse(plan.remap, elements, count);
-    if (parts.checksum) {
+    if (parts.checksum)
       hash.move(reinterpret_cast<const uint8_t*>(elements), at * sizeof(T));
-      hash.eat((at + count) * sizeof(T));
-    }
+    for (auto& plane : planes)
+      if (!plane.join(elements, count, &plane == &planes.front(), parts.checksum ? &hash : nullptr))
+        return false;
+    if (!PlaneJoiner<T>::all_of_element(plan.planes.front()))
+      loops.remap_inverse(plan.remap, elements, count);
+    if (parts.checksum) hash.eat((at + count) * sizeof(T));
     done(at, count);
     at += count;
   }

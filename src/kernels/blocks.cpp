@@ -9,6 +9,7 @@
 #include "block_reader.hpp"
 #include "elements.hpp"
 #include "parallel.hpp"
+#include "past_caches.hpp"
 #include "sparse.hpp"
 #include "xxh3.hpp"
 
@@ -98,21 +99,27 @@ bool place_block(const Plan& plan, const Arrangement& arrangement, const BlockPa
     return read(
         [&](size_t at) { return Room<T>{place_of(block.start + at), std::min(chunk, block.count - at)}; },
         nothing);
-  if (all_wanted && arrangement.has_rows_of(kLongRowBytes / sizeof(T), block))
+  const bool large = (window.last - window.first) * sizeof(T) >= kPastCaches;
+  if (!large && all_wanted && arrangement.has_rows_of(kLongRowBytes / sizeof(T), block))
     return read(
         [&](size_t at) {
           const auto run = arrangement.run_at(block.start + at, std::min(chunk, block.count - at));
           return Room<T>{place_of(run.original), run.count};
         },
         nothing);
-  return visit_block<T>(plan, arrangement, parts,
-                        [&](size_t original, const T* elements, size_t count) {
-                          const size_t first = std::max(original, window.first);
-                          const size_t last = std::min(original + count, window.last);
-                          if (first < last)
-                            std::memcpy(window.to + (first - window.first) * sizeof(T),
-                                        elements + (first - original), (last - first) * sizeof(T));
-                        });
+  const bool well =
+      visit_block<T>(plan, arrangement, parts, [&](size_t original, const T* elements, size_t count) {
+        const size_t first = std::max(original, window.first);
+        const size_t last = std::min(original + count, window.last);
+        if (first >= last) return;
+        auto* const to = reinterpret_cast<uint8_t*>(place_of(first));
+        const auto* const from = reinterpret_cast<const uint8_t*>(elements + (first - original));
+        const size_t bytes = (last - first) * sizeof(T);
+        if (large) copy_past_caches(to, from, bytes);
+        else std::memcpy(to, from, bytes);
+      });
+  finish_copies();
+  return well;
 }
 
 }  // namespace

@@ -11,11 +11,9 @@
 #include <cstring>
 #include <type_traits>
 
-namespace fewbits {
+#include "remap.hpp"
 
-// sign_to_lsb moves the sign below the rest of the top 16 bits (of the byte, in one-byte elements): so
-// exponents lead, and the field below stays as it is, with zeros where a shorter float was widened.
-enum class Remap : uint8_t { identity = 0, zigzag = 1, sign_to_lsb = 2 };
+namespace fewbits {
 
 // The loops are private to each source that includes them: the same loops compiled for another instruction
 // set (planes_avx2.cpp, planes_avx512.cpp) must not stand in for these.

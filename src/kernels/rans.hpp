@@ -31,6 +31,8 @@
 #include "bits.hpp"
 #include "range_table.hpp"
 #include "rans_push.hpp"
+#include "remap.hpp"
+#include "xxh3.hpp"
 
 namespace fewbits {
 
@@ -96,6 +98,7 @@ struct RansTable {
   int verbatim_bits = 0;  // 0 to 8, of every value
   bool spills = false;
   bool alone = false;  // one row has every code
+  bool has_offsets = false;  // some row has offset bits in the state
   std::vector<RansRow> rows;
   const RangeTable* source;  // which must outlive this; its row_of() is what encoders look up
 
@@ -124,11 +127,12 @@ struct RansTable {
   const std::vector<uint16_t>& code_of() const;
 
   // Vector form, where `vectorizable`: the columns below, one entry for each half of a bucket, number
-  // 2 * bucket + (0 below the threshold, 1 from it on). So half = (code + delta[bucket]) / bucket size.
+  // 2 * bucket + (0 below the threshold, 1 from it on). So half = (code + delta[bucket]) / bucket size, of
+  // which one needs the low 5 bits; where the state has a bit above the code, delta[bucket + 16] takes it away.
   // position = code + bias, and scaled = count << (16 - count_bits - state_bits), all modulo 2^16.
   bool vectorizable = false;
   struct {
-    uint16_t delta[32] = {};  // of bucket b at b and at b + 16
+    uint16_t delta[32] = {};
     uint16_t bias[32] = {}, count[32] = {}, scaled[32] = {}, state_bits[32] = {}, start[32] = {};
     uint8_t threshold[16] = {}, second[16] = {};  // of each bucket; modulo 256; its own row is its first
   } halves;
@@ -166,38 +170,44 @@ bool rans_encode(const std::vector<RansRun>& runs, const Value* values, std::vec
 // The loop itself: whole rounds of `lanes` values as long as at least `lanes` words are left (in the vector files 32,
 // if that is more), so that
 // it needs no other bounds check; the words lie behind the verbatim bits, so reading a few bytes past
-// those is safe too. `verbatim` is null where there are none. Advances `words`, returns the number of values done.
+// those is safe too. `verbatim` is null where there are none. Values go back through the remap. May eat rounds of
+// `hash` (never null) that the values fill. Advances `words`,
+// returns the number of values done.
 template <typename Value>
 using RansRounds = size_t (*)(const RansTable& table, uint32_t* states, size_t lanes,
                               const uint8_t*& words, const uint8_t* words_end,
-                              const uint8_t* verbatim, Value* out, size_t n);
+                              const uint8_t* verbatim, Remap remap, Value* out, size_t n,
+                              Xxh3Rounds* hash);
 
 // Reads a payload some values at a time, so that what comes next can work on them while they are in cache.
 // Safe on any bytes. Runs the widest instruction set that dispatch.hpp has chosen.
 template <typename Value>
 class RansReader {
  public:
-  // The tables must outlive the reader; their runs are as for rans_encode.
-  explicit RansReader(std::vector<RansRun> runs) : runs_(std::move(runs)) {}
+  // The tables must outlive the reader; their runs are as for rans_encode. `remap` is what was done to values
+  // before they were encoded.
+  explicit RansReader(std::vector<RansRun> runs, Remap remap = Remap::identity)
+      : runs_(std::move(runs)), remap_(remap) {}
   RansReader(const RansReader&) = delete;  // words_ may point into it
 
   // Starts on the payload in exactly `size` bytes; false if it cannot be one.
   bool open(const uint8_t* data, size_t size);
 
   // The next values; false if the payload is damaged. `count` must be a multiple of kMaxLanes but for the
-  // last call.
-  bool read(Value* out, size_t count);
+  // last call. A hash that runs over `out` may eat some of it.
+  bool read(Value* out, size_t count, Xxh3* hash = nullptr);
 
   // Whether exactly the whole payload was read and every lane is back where the writer began.
   bool finished() const;
 
  private:
-  size_t read_rounds(const RansTable& table, Value* out, size_t count);
+  size_t read_rounds(const RansTable& table, Value* out, size_t count, Xxh3* hash);
   bool read_plain(const RansTable& table, Value* out, size_t count);
   bool move_last_words();
   void read_loaded(Value* out, size_t count);
 
   std::vector<RansRun> runs_;
+  Remap remap_;
   size_t run_ = 0;  // the one that the next value is in
   const uint8_t *verbatim_ = nullptr, *words_ = nullptr, *end_ = nullptr;
   BitReaderLsb spill_{nullptr, 0};
@@ -212,12 +222,12 @@ class RansReader {
 
 template <typename Value>
 size_t rans_rounds_tiles(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,
-                         const uint8_t*, Value*, size_t);
+                         const uint8_t*, Remap, Value*, size_t, Xxh3Rounds*);
 template <typename Value>
 size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,
-                        const uint8_t*, Value*, size_t);
+                        const uint8_t*, Remap, Value*, size_t, Xxh3Rounds*);
 template <typename Value>
 size_t rans_rounds_avx512(const RansTable&, uint32_t*, size_t, const uint8_t*&, const uint8_t*,
-                          const uint8_t*, Value*, size_t);
+                          const uint8_t*, Remap, Value*, size_t, Xxh3Rounds*);
 
 }  // namespace fewbits

@@ -7,6 +7,7 @@
 // row for each of the 256 masks.
 //
 // In bytes the lanes stand as `packus` leaves them: 0-7, 16-23, 8-15, 24-31. `unpack` puts them back.
+#include "planes.hpp"
 #include "rans.hpp"
 
 #if defined(__AVX2__)
@@ -270,26 +271,31 @@ size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io
 template <typename Value>
 size_t rans_rounds_avx2(const RansTable& table, uint32_t* states, size_t lanes,
                         const uint8_t*& words, const uint8_t* words_end, const uint8_t* verbatim,
-                        Value* out, size_t n) {
+                        Remap remap, Value* out, size_t n, Xxh3Rounds*) {
   const auto run = [&]<size_t kLanes>() {
     if constexpr (sizeof(Value) == 2)
       if (verbatim)
         return rounds<Value, true, kLanes>(table, states, words, words_end, verbatim, out, n);
     return rounds<Value, false, kLanes>(table, states, words, words_end, nullptr, out, n);
   };
-  switch (lanes) {
-    case 256: return run.template operator()<256>();
-    case 128: return run.template operator()<128>();
-    case 64: return run.template operator()<64>();
-    case 32: return run.template operator()<32>();
-    default: return run.template operator()<16>();
-  }
+  const auto all = [&] {
+    switch (lanes) {
+      case 256: return run.template operator()<256>();
+      case 128: return run.template operator()<128>();
+      case 64: return run.template operator()<64>();
+      case 32: return run.template operator()<32>();
+      default: return run.template operator()<16>();
+    }
+  };
+  const size_t done = all();
+  remap_inverse(remap, out, done);
+  return done;
 }
 
 template size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&,
-                                 const uint8_t*, const uint8_t*, uint8_t*, size_t);
+                                 const uint8_t*, const uint8_t*, Remap, uint8_t*, size_t, Xxh3Rounds*);
 template size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&,
-                                 const uint8_t*, const uint8_t*, uint16_t*, size_t);
+                                 const uint8_t*, const uint8_t*, Remap, uint16_t*, size_t, Xxh3Rounds*);
 
 }  // namespace fewbits
 

@@ -5,6 +5,7 @@
 
 #include "bits.hpp"
 #include "dispatch.hpp"
+#include "planes.hpp"
 #include "rans.hpp"
 
 namespace fewbits {
@@ -15,7 +16,7 @@ namespace {
 template <typename Value>
 size_t rounds_portable(const RansTable& table, uint32_t* states, size_t lanes,
                        const uint8_t*& words, const uint8_t* words_end, const uint8_t* verbatim,
-                       Value* out, size_t n) {
+                       Remap remap, Value* out, size_t n, Xxh3Rounds*) {
   const RansSlot* const slots = table.slots().data();
   const uint32_t mask = (1u << table.count_bits) - 1;
   const int shift = table.count_bits, verbatim_bits = table.verbatim_bits;
@@ -47,6 +48,7 @@ size_t rounds_portable(const RansTable& table, uint32_t* states, size_t lanes,
     done += lanes;
   }
   words = next;
+  remap_inverse(remap, out, done);
   return done;
 }
 
@@ -91,17 +93,18 @@ bool RansReader<Value>::open(const uint8_t* data, size_t size) {
 }
 
 template <typename Value>
-bool RansReader<Value>::read(Value* out, size_t count) {
+bool RansReader<Value>::read(Value* out, size_t count, Xxh3* hash) {
   for (const size_t last = done_ + count; done_ < last;) {
     if (done_ >= coded_) {
       read_loaded(out, last - done_);
+      remap_inverse(remap_, out, last - done_);
       done_ = last;
       break;
     }
     while (runs_[run_].end <= done_) ++run_;
     const RansTable& table = *runs_[run_].table;
     const size_t until = std::min({runs_[run_].end, coded_, last});
-    size_t some = read_rounds(table, out, until - done_);
+    size_t some = read_rounds(table, out, until - done_, hash);
     if (!some && until - done_ >= lanes_ && move_last_words()) continue;
     if (at_last_words_ && words_ > end_) return false;
     if (!some) {  // up to where whole rounds may go on, or near the end of the words
@@ -109,6 +112,7 @@ bool RansReader<Value>::read(Value* out, size_t count) {
       some = until - done_;
       if (to_round < some && to_round < round) some = to_round;
       if (!read_plain(table, out, some)) return false;
+      remap_inverse(remap_, out, some);
     }
     out += some;
     done_ += some;
@@ -118,13 +122,18 @@ bool RansReader<Value>::read(Value* out, size_t count) {
 
 // As many of the next values as come in whole rounds; 0 where the vectors cannot start here.
 template <typename Value>
-size_t RansReader<Value>::read_rounds(const RansTable& table, Value* out, size_t count) {
+size_t RansReader<Value>::read_rounds(const RansTable& table, Value* out, size_t count, Xxh3* hash) {
   const auto bits = static_cast<size_t>(table.verbatim_bits);
   if (table.spills || done_ % lanes_ || done_ * bits % 8) return 0;  // verbatim bits from a whole byte on
   const uint8_t* const words_end = at_last_words_ ? std::end(last_words_) : end_;
-  return choose_rounds<Value>(table, lanes_)(table, states_, lanes_, words_, words_end,
-                                             bits ? verbatim_ + done_ * bits / 8 : nullptr, out,
-                                             count);
+  Xxh3Rounds rounds{nullptr, 0, nullptr};
+  if (hash) rounds = hash->rounds_of(hash->position_of(reinterpret_cast<uint8_t*>(out + count)));
+  const size_t could_eat = rounds.count;
+  const size_t some = choose_rounds<Value>(table, lanes_)(
+      table, states_, lanes_, words_, words_end, bits ? verbatim_ + done_ * bits / 8 : nullptr,
+      remap_, out, count, &rounds);
+  if (hash) hash->ate(could_eat - rounds.count);
+  return some;
 }
 
 // Near the end of the words, puts those that are left where as many as a round may take can be read; false where that

@@ -82,6 +82,7 @@ RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
   for (size_t r = 0; r < counts.size(); ++r) {
     const Widths widths = offset_widths(table.offset_lengths[r], table.count_bits, verbatim_bits);
     spills |= counts[r] && widths.spill;
+    has_offsets |= widths.state > 0;
     rows.push_back({counts[r] ? ((uint64_t{1} << 63) + counts[r] - 1) / counts[r] : 0,
                     uint64_t{counts[r]} << (32 - count_bits - widths.state), counts[r],
                     table.starts[r], r ? rows[r - 1].first_code + counts[r - 1] : 0, widths.state,
@@ -106,8 +107,9 @@ RansTable::RansTable(const RangeTable& table, int verbatim_bits_)
 void RansTable::lay_out_vectors() {
   const uint32_t size = 1u << bucket_bits;
   for (uint32_t b = 0; b < 16; ++b) {
-    halves.delta[b] = halves.delta[b + 16] =
-        static_cast<uint16_t>((b << bucket_bits) + size - thresholds[b]);
+    const uint32_t delta = (b << bucket_bits) + size - thresholds[b];
+    halves.delta[b] = static_cast<uint16_t>(delta);
+    halves.delta[b + 16] = static_cast<uint16_t>(delta - (1u << count_bits));
     const auto enter = [&](uint32_t half, const Piece& piece) {
       const RansRow& row = rows[piece.row];
       const int room = 16 - count_bits;

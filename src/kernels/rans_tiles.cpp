@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "planes.hpp"
 #include "rans.hpp"
 
 #if defined(__SSE2__)
@@ -159,7 +160,7 @@ void take(Lanes& lanes, size_t lane) {
 template <typename Value>
 size_t rans_rounds_tiles(const RansTable& table, uint32_t* states, size_t lanes,
                          const uint8_t*& words, const uint8_t* words_end, const uint8_t* verbatim,
-                         Value* out, size_t n) {
+                         Remap remap, Value* out, size_t n, Xxh3Rounds*) {
   Lanes all;
   for (size_t lane = 0; lane < lanes; ++lane) {
     all.high[lane] = static_cast<uint16_t>(states[lane] >> 16);
@@ -188,12 +189,13 @@ size_t rans_rounds_tiles(const RansTable& table, uint32_t* states, size_t lanes,
   for (size_t lane = 0; lane < lanes; ++lane)
     states[lane] = uint32_t{all.high[lane]} << 16 | all.low[lane];
   words = next;
+  remap_inverse(remap, out, done);
   return done;
 }
 
 template size_t rans_rounds_tiles(const RansTable&, uint32_t*, size_t, const uint8_t*&,
-                                  const uint8_t*, const uint8_t*, uint8_t*, size_t);
+                                  const uint8_t*, const uint8_t*, Remap, uint8_t*, size_t, Xxh3Rounds*);
 template size_t rans_rounds_tiles(const RansTable&, uint32_t*, size_t, const uint8_t*&,
-                                  const uint8_t*, const uint8_t*, uint16_t*, size_t);
+                                  const uint8_t*, const uint8_t*, Remap, uint16_t*, size_t, Xxh3Rounds*);
 
 }  // namespace fewbits

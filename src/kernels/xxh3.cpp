@@ -1,7 +1,5 @@
 #include "xxh3.hpp"
 
-#include <algorithm>
-
 namespace fewbits {
 
 namespace {
@@ -93,20 +91,17 @@ void rounds_portable(uint64_t* acc, const uint8_t* data, size_t rounds) {
 }  // namespace
 
 void Xxh3::eat(size_t filled) {
-  if (size_ <= 240) return;
-  // The last round is not scrambled, even if it is whole, so it is left to the end.
-  const size_t ready = std::min(filled, size_ - 1) / kRound;
-  const uint8_t* const from = at(kRound * rounds_);
+  const auto [from, count, acc] = rounds_of(filled);
 #if defined(__x86_64__)
   switch (simd()) {
-    case Simd::avx512: xxh3_rounds_avx512(acc_, from, ready - rounds_); break;
-    case Simd::avx2: xxh3_rounds_avx2(acc_, from, ready - rounds_); break;
-    default: rounds_portable(acc_, from, ready - rounds_);
+    case Simd::avx512: xxh3_rounds_avx512(acc, from, count); break;
+    case Simd::avx2: xxh3_rounds_avx2(acc, from, count); break;
+    default: rounds_portable(acc, from, count);
   }
 #else
-  rounds_portable(acc_, from, ready - rounds_);
+  rounds_portable(acc, from, count);
 #endif
-  rounds_ = ready;
+  ate(count);
 }
 
 uint64_t Xxh3::finish() {

@@ -7,6 +7,7 @@
 // little-endian words.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -38,6 +39,14 @@ alignas(64) inline constexpr std::array<uint8_t, 192> kSecret = {
     0x2b, 0x16, 0xbe, 0x58, 0x7d, 0x47, 0xa1, 0xfc, 0x8f, 0xf8, 0xb8, 0xd1, 0x7a, 0xd0, 0x31, 0xce,
     0x45, 0xcb, 0x3a, 0x8f, 0x95, 0x16, 0x04, 0x28, 0xaf, 0xd7, 0xfb, 0xca, 0xbb, 0x4b, 0x40, 0x7e};
 
+// Rounds of a hash that lie ready from `next` on, or will as what is there fills up: for a loop that fills it and
+// eats what it has filled while it is in the first-level cache.
+struct Xxh3Rounds {
+  const uint8_t* next;
+  size_t count;  // at most
+  uint64_t* acc;
+};
+
 // Eats whole rounds of 1024 bytes, in vectors.
 void xxh3_rounds_avx2(uint64_t* acc, const uint8_t* data, size_t rounds);
 void xxh3_rounds_avx512(uint64_t* acc, const uint8_t* data, size_t rounds);
@@ -58,10 +67,24 @@ class Xxh3 {
   // Eats what it can of the first `filled` bytes.
   void eat(size_t filled);
 
+  // What can be eaten by another loop when the first `filled` bytes are there; it must say how many it ate.
+  Xxh3Rounds rounds_of(size_t filled) { return {at(kRound * rounds_), ready(filled) - rounds_, acc_}; }
+  void ate(size_t rounds) { rounds_ += rounds; }
+
+  // The position of a byte that lies where it was moved to.
+  size_t position_of(const uint8_t* byte) const {
+    return moved_ + static_cast<size_t>(byte - data_);
+  }
+
   // The hash; all bytes must be there.
   uint64_t finish();
 
  private:
+  // The last round is not scrambled, even if it is whole, so it is left to the end.
+  size_t ready(size_t filled) const {
+    return size_ <= 240 ? 0 : std::min(filled, size_ - 1) / kRound;
+  }
+
   const uint8_t* at(size_t position) const {
     return data_ + (static_cast<ptrdiff_t>(position) - static_cast<ptrdiff_t>(moved_));
   }
