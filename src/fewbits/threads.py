@@ -3,12 +3,17 @@
 import os
 
 
+def processors() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def default_threads() -> int:
     """``FEWBITS_THREADS`` if set to a positive number, else the processors this process may use."""
     asked = os.environ.get("FEWBITS_THREADS", "")
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return processors()
 
 
 def resolve_threads(threads: int | None) -> int:

@@ -7,6 +7,7 @@
 #include "blocks.hpp"
 #include "buffer.hpp"
 #include "dispatch.hpp"
+#include "parallel.hpp"
 #include "products.hpp"
 #include "statistics.hpp"
 #include "xxh3.hpp"
@@ -217,6 +218,9 @@ void bind_blocks(nb::module_& m) {
         nb::arg("verbatim_bits"), nb::arg("out"));
   m.def("xxh3", [](Array<uint8_t> data) { return xxh3(data.data(), data.size()); },
         nb::arg("data"));
+  m.def("set_team",
+        [](uintptr_t address) { set_team(reinterpret_cast<Team>(address)); }, nb::arg("address"));
+  m.def("work_apart", &work_apart);
   m.def("simd", &simd_name);
   m.def("set_simd", &set_simd, nb::arg("name"));
   m.def("available_simd", &available_simd);

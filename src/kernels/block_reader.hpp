@@ -184,31 +184,36 @@ class PlaneJoiner {
   // Puts the next `count` values where they belong; the first plane overwrites what is there. Where the plane is
   // all of the element, a hash that runs over the elements may eat some.
   bool join(T* elements, size_t count, bool first, Xxh3* hash) {
-    alignas(64) uint8_t scratch[kChunkBytes];
-    if constexpr (sizeof(T) == 1) {
-      if (plane_.bytes == 1) return bytes_.read(elements, count, hash);
-      for (size_t at = 0; at < count; at += kChunkBytes / 4) {
-        const size_t some = std::min(kChunkBytes / 4, count - at);
-        if (!bytes_.read(scratch, 2 * some)) return false;
-        plane_loops<T>().join_nibbles(scratch, some, elements + at);
-      }
-      return true;
-    } else if (plane_.bytes == 1) {
-      if (!bytes_.read(scratch, count)) return false;
-      plane_loops<T>().join_bytes(scratch, count, plane_.offset, first, elements);
-    } else if constexpr (sizeof(T) == 2) {
-      return pairs_.read(elements, count, hash);
-    } else {
-      auto* const values = reinterpret_cast<uint16_t*>(scratch);
-      if (!pairs_.read(values, count)) return false;
-      plane_loops<T>().join_pairs(values, count, plane_.offset, first, elements);
+    if (all_of_element(plane_)) {
+      if constexpr (sizeof(T) == 1) return bytes_.read(elements, count, hash);
+      if constexpr (sizeof(T) == 2) return pairs_.read(elements, count, hash);
     }
+    constexpr size_t piece = kChunkBytes / 4;
+    alignas(64) uint8_t scratch[2 * piece];
+    for (size_t at = 0; at < count; at += piece)
+      if (!join_piece(elements + at, std::min(piece, count - at), first, scratch)) return false;
     return true;
   }
 
   bool finished() const { return plane_.bytes == 2 ? pairs_.finished() : bytes_.finished(); }
 
  private:
+  bool join_piece(T* elements, size_t count, bool first, uint8_t* scratch) {
+    if (plane_.bytes == 2) {
+      auto* const values = reinterpret_cast<uint16_t*>(scratch);
+      if (!pairs_.read(values, count)) return false;
+      plane_loops<T>().join_pairs(values, count, plane_.offset, first, elements);
+      return true;
+    }
+    if (!bytes_.read(scratch, plane_.bytes ? count : 2 * count)) return false;
+    if (plane_.bytes) {
+      plane_loops<T>().join_bytes(scratch, count, plane_.offset, first, elements);
+    } else if constexpr (sizeof(T) == 1) {
+      plane_loops<T>().join_nibbles(scratch, count, elements);
+    }
+    return true;
+  }
+
   const Plane& plane_;
   PlaneReader<uint8_t> bytes_;
   PlaneReader<uint16_t> pairs_;
@@ -255,17 +260,30 @@ bool read_block(const Plan& plan, const Arrangement& arrangement, const BlockPar
          (!parts.checksum || hash.finish() == *parts.checksum);
 }
 
-// Decodes a block by way of one chunk of scratch; visit(original, elements, count) gets what follows on each
-// other in the tensor, from its element `original` on.
-template <typename T, typename Visit>
+// Of `most` elements from position `at` of a tensor on, as many as make up whole rows, a multiple of `rows` of them if
+// that is less; from within a row, those up to its end. All of them where a chunk cannot have that size.
+template <typename T>
+size_t whole_rows(size_t at, size_t most, size_t columns, size_t rows) {
+  constexpr size_t unit = std::max(kRound / sizeof(T), kMaxLanes);
+  const size_t within = at % columns;
+  const size_t some = within ? columns - within : most / (rows * columns) * (rows * columns);
+  return some && some <= most && some % unit == 0 ? some : most;
+}
+
+// Decodes a block by way of one chunk of scratch of so many bytes; visit(original, elements, count) gets what follows
+// on each other in the tensor, from its element `original` on. `chunk_at(at)` says how many of at most so many elements
+// from the block's element `at` on go at a time, all but the last whole rounds of kMaxLanes and of the hash.
+template <typename T, size_t kBytes = kChunkBytes, typename Visit, typename ChunkAt>
 bool visit_block(const Plan& plan, const Arrangement& arrangement, const BlockParts& parts,
-                 const Visit& visit) {
-  constexpr size_t chunk = kChunkBytes / sizeof(T), kept = kStripe / sizeof(T);
+                 const Visit& visit, const ChunkAt& chunk_at) {
+  constexpr size_t chunk = kBytes / sizeof(T), kept = kStripe / sizeof(T);
   const Arrangement::Block block = parts.block;
   alignas(64) T scratch[kept + chunk];
+  size_t last = 0;  // elements of the chunk before
   const auto room = [&](size_t at) {
-    if (at) std::copy_n(scratch + chunk, kept, scratch);  // the end of the chunk before
-    return Room<T>{scratch + kept, std::min(chunk, block.count - at)};
+    std::copy_n(scratch + last, kept, scratch);  // the end of the chunk before
+    last = std::min(chunk_at(at, chunk), block.count - at);
+    return Room<T>{scratch + kept, last};
   };
   const auto done = [&](size_t at, size_t count) {
     arrangement.each_run(block.start + at, count, [&](size_t stored, size_t original, size_t run) {

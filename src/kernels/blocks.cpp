@@ -117,7 +117,7 @@ bool place_block(const Plan& plan, const Arrangement& arrangement, const BlockPa
         const size_t bytes = (last - first) * sizeof(T);
         if (large) copy_past_caches(to, from, bytes);
         else std::memcpy(to, from, bytes);
-      });
+      }, [](size_t, size_t most) { return most; });
   finish_copies();
   return well;
 }

@@ -1,7 +1,7 @@
 // The product of a packed matrix and a few vectors, computed while the matrix is decoded.
 //
 // A matrix that is unpacked first goes to memory and comes back; here each chunk is multiplied while it is in
-// the first-level cache. Sums are in float32, 64 of them side by side and then folded, and the parts of a row
+// the first-level cache. Sums are in float32, 32 of them side by side and then folded, and the parts of a row
 // are added in the order of the blocks: so the result hangs neither on the instruction set nor on the threads.
 #pragma once
 
@@ -19,6 +19,8 @@ enum class Number : uint8_t { bfloat16 = 0, float32 = 1, int8 = 2 };
 namespace {
 
 using Floats = float __attribute__((vector_size(64)));
+using EightFloats = float __attribute__((vector_size(32)));
+using FourFloats = float __attribute__((vector_size(16)));
 using Words = uint32_t __attribute__((vector_size(64)));
 using Integers = int32_t __attribute__((vector_size(64)));
 using Halves = uint16_t __attribute__((vector_size(32)));
@@ -32,66 +34,145 @@ Vector load_vector(const void* from) {
   return vector;
 }
 
-// 16 numbers as float32.
-struct Bfloat16 {
+// The sum of a vector's halves.
+template <typename Half, typename Vector>
+Half folded(const Vector& vector) {
+  Half halves[2];
+  static_assert(sizeof halves == sizeof vector);
+  std::memcpy(halves, &vector, sizeof vector);
+  return halves[0] + halves[1];
+}
+
+// A kind of numbers is multiplied kGroup of them at a time: Numbers of a row with Withs of a vector, which stand as
+// the kind arranges them, into a Sum.
+inline constexpr size_t kGroup = 32;
+
+struct Pair {
+  Floats first, second;
+};
+
+// Numbers that become float32, in two registers.
+template <typename Its>
+struct InFloats {
+  using With = float;
+  using Numbers = Pair;
+  using Sum = Pair;
+  static Pair load_with(const float* from) {
+    return {load_vector<Floats>(from), load_vector<Floats>(from + kGroup / 2)};
+  }
+  static void add(Sum& sum, const Pair& numbers, const Pair& with) {
+    sum.first += numbers.first * with.first;
+    sum.second += numbers.second * with.second;
+  }
+  static Floats total(const Sum& sum) { return sum.first + sum.second; }
+  // Where a number of a group stands among its floats.
+  static size_t place(size_t i) { return i; }
+};
+
+struct Bfloat16 : InFloats<Bfloat16> {
   using Element = uint16_t;
-  static Floats sixteen(const Element* from) {
-    const Words bits = __builtin_convertvector(load_vector<Halves>(from), Words) << 16;
-    return reinterpret_cast<Floats>(bits);
+  // Each 32 bits hold two: the even ones first, then the odd ones.
+  static Pair load(const Element* from) {
+    const auto words = load_vector<Words>(from);
+    return {reinterpret_cast<Floats>(words << 16), reinterpret_cast<Floats>(words & 0xFFFF0000)};
+  }
+  static size_t place(size_t i) { return i / 2 + (i % 2 ? kGroup / 2 : 0); }
+};
+struct Float32 : InFloats<Float32> {
+  using Element = uint32_t;
+  static Pair load(const Element* from) {
+    return {load_vector<Floats>(from), load_vector<Floats>(from + 16)};
   }
 };
-struct Float32 {
-  using Element = uint32_t;
-  static Floats sixteen(const Element* from) { return load_vector<Floats>(from); }
-};
-struct Int8 {
+struct Int8 : InFloats<Int8> {
   using Element = uint8_t;
   static Floats sixteen(const Element* from) {
     // In steps: compilers know one instruction for each of them, but take numbers apart for all at once.
     const auto wider = __builtin_convertvector(load_vector<SmallIntegers>(from), ShortIntegers);
     return __builtin_convertvector(__builtin_convertvector(wider, Integers), Floats);
   }
+  static Pair load(const Element* from) { return {sixteen(from), sixteen(from + 16)}; }
 };
 
-template <typename Kind>
-float dot(const typename Kind::Element* row, const float* vector, size_t n) {
-  Floats sums[4] = {};
-  const auto add = [&](Floats& sum, size_t at) {
-    sum += Kind::sixteen(row + at) * load_vector<Floats>(vector + at);
-  };
-  size_t i = 0;
-  for (; i + 64 <= n; i += 64)
-    for (size_t s = 0; s < 4; ++s) add(sums[s], i + 16 * s);
-  for (; i + 16 <= n; i += 16) add(sums[0], i);
-  if (i < n) {
-    typename Kind::Element some[16] = {};
-    float with[16] = {};
-    std::memcpy(some, row + i, (n - i) * sizeof *some);
-    std::memcpy(with, vector + i, (n - i) * sizeof *with);
-    sums[0] += Kind::sixteen(some) * load_vector<Floats>(with);
+// Adds the products of `n` groups of some rows, one `row_step` behind the other, with some vectors, one `vector_step`
+// behind the other. Sums stay in the order of the groups.
+template <typename Kind, size_t kRows, size_t kVectors>
+void add_products(const typename Kind::Element* rows, size_t row_step,
+                  const typename Kind::With* vectors, size_t vector_step, size_t n, float* sums,
+                  size_t sums_step) {
+  typename Kind::Sum total[kRows][kVectors] = {};
+  for (size_t g = 0; g < n; ++g) {
+    typename Kind::Numbers numbers[kRows];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < kRows; ++r) numbers[r] = Kind::load(rows + r * row_step + g * kGroup);
+#pragma GCC unroll 4
+    for (size_t v = 0; v < kVectors; ++v) {
+      const auto with = Kind::load_with(vectors + v * vector_step + g * kGroup);
+#pragma GCC unroll 4
+      for (size_t r = 0; r < kRows; ++r) Kind::add(total[r][v], numbers[r], with);
+    }
   }
-  const Floats folded = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  float parts[16];
-  std::memcpy(parts, &folded, sizeof parts);
-  for (size_t half = 8; half; half /= 2)
-    for (size_t j = 0; j < half; ++j) parts[j] += parts[j + half];
-  return parts[0];
+  for (size_t r = 0; r < kRows; ++r)
+    for (size_t v = 0; v < kVectors; ++v) {
+      const auto four = folded<FourFloats>(folded<EightFloats>(Kind::total(total[r][v])));
+      sums[r * sums_step + v] += (four[0] + four[2]) + (four[1] + four[3]);
+    }
 }
+
+// The same for any number of vectors, kVectors of them side by side.
+template <typename Kind, size_t kRows, size_t kVectors>
+void add_all_products(const typename Kind::Element* rows, size_t row_step,
+                      const typename Kind::With* vectors, size_t vector_step, size_t count,
+                      size_t n, float* sums) {
+  size_t v = 0;
+  for (; v + kVectors <= count; v += kVectors)
+    add_products<Kind, kRows, kVectors>(rows, row_step, vectors + v * vector_step, vector_step, n,
+                                        sums + v, count);
+  for (; v < count; ++v)
+    add_products<Kind, kRows, 1>(rows, row_step, vectors + v * vector_step, vector_step, n, sums + v,
+                                 count);
+}
+
+// How many rows and vectors go side by side, as far as registers hold their sums: they share what is loaded of each
+// other. It changes nothing in the sums.
+#if defined(__AVX512F__)
+inline constexpr size_t kRowsAbreast = 4, kVectorsAbreast = 2;
+#else
+inline constexpr size_t kRowsAbreast = 2, kVectorsAbreast = 1;
+#endif
 
 }  // namespace
 
-struct DotLoops {
-  float (*bfloat16)(const uint16_t*, const float*, size_t);
-  float (*float32)(const uint32_t*, const float*, size_t);
-  float (*int8)(const uint8_t*, const float*, size_t);
+template <typename Element, typename With>
+struct ProductLoops {
+  using Loop = void (*)(const Element* rows, size_t row_step, const With* vectors,
+                        size_t vector_step, size_t count, size_t n, float* sums);
+  size_t rows;  // of rows_abreast
+  Loop one_row, rows_abreast;
+};
+
+struct AllProductLoops {
+  ProductLoops<uint16_t, float> bfloat16;
+  ProductLoops<uint32_t, float> float32;
+  ProductLoops<uint8_t, float> int8;
 };
 
 namespace {
-inline constexpr DotLoops kDotLoops = {dot<Bfloat16>, dot<Float32>, dot<Int8>};
+template <typename Kind, size_t kRows, size_t kVectors>
+inline constexpr ProductLoops<typename Kind::Element, typename Kind::With> kLoopsOf = {
+    kRows, add_all_products<Kind, 1, kVectors>, add_all_products<Kind, kRows, kVectors>};
+inline constexpr AllProductLoops kProductLoops = {
+    kLoopsOf<Bfloat16, kRowsAbreast, kVectorsAbreast>,
+    kLoopsOf<Float32, kRowsAbreast, kVectorsAbreast>,
+    kLoopsOf<Int8, kRowsAbreast, kVectorsAbreast>};
 }  // namespace
 
-DotLoops dot_loops_avx2();
-DotLoops dot_loops_avx512();
+AllProductLoops product_loops_avx2();
+AllProductLoops product_loops_avx512();
+
+// Where a processor multiplies pairs of bfloat16 by itself: for vectors that are bfloat16, too. Sums differ from those
+// above in the last bits, as the instruction rounds in its own way.
+ProductLoops<uint16_t, uint16_t> pair_loops_avx512bf16();
 
 // Vectors to multiply a matrix with: `count` of `columns` each, one behind the other. Element i of the tensor is in
 // row i / columns; `out` gets the products, count rows of as many as the matrix has rows.

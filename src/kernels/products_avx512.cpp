@@ -5,7 +5,7 @@
 
 namespace fewbits {
 
-DotLoops dot_loops_avx512() { return kDotLoops; }
+AllProductLoops product_loops_avx512() { return kProductLoops; }
 
 }  // namespace fewbits
 

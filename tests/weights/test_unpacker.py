@@ -11,7 +11,10 @@ import numpy as np  # noqa: E402
 
 import fewbits  # noqa: E402
 from fewbits import weights  # noqa: E402
+from fewbits.threads import processors  # noqa: E402
 from fewbits.weights.scratch import Scratch  # noqa: E402
+from fewbits.weights.settings import Settings  # noqa: E402
+from fewbits.weights.unpacker import Unpacker  # noqa: E402
 from weights.models import layers  # noqa: E402
 
 LAYER = 256 * 256 * 4
@@ -36,7 +39,7 @@ def test_scratch_comes_back_with_the_last_view():
 
 
 def test_scratch_is_that_of_two_layers():
-    model = weights.attach(layers(*[256] * 9))
+    model = weights.attach(layers(*[256] * 9), prefetch=True)
     for _ in range(3):
         model(torch.randn(2, 256))
     found = weights.report(model)
@@ -48,7 +51,7 @@ def test_scratch_is_that_of_two_layers():
 
 
 def test_the_next_layer_is_unpacked_on_a_thread_forwards_and_backwards():
-    model = weights.attach(layers(*[256] * 6))
+    model = weights.attach(layers(*[256] * 6), prefetch=True)
     x = torch.randn(2, 256, requires_grad=True)
     for _ in range(2):
         model(x).sum().backward()
@@ -59,6 +62,31 @@ def test_the_next_layer_is_unpacked_on_a_thread_forwards_and_backwards():
     found = weights.report(model).counts
     assert found.prefetched - counts_before + found.kept >= 8
     assert any(t.name.startswith("fewbits-unpack") for t in threading.enumerate())
+
+
+@pytest.mark.parametrize("threads", [1, processors()])
+def test_a_thread_unpacks_ahead_only_where_a_processor_is_left(threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert Unpacker(Settings()).prefetches == (threads < processors())
+        assert Unpacker(Settings(prefetch=True)).prefetches
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_checksums_are_checked_once_if_that_is_asked():
+    model = weights.attach(layers(*[256] * 3), verify="once", prefetch=False)
+    unpacker = model[0].weight.unpacker
+    packed = model[0].weight.packed
+    assert unpacker.verifies(packed)
+    model(torch.randn(2, 256))
+    assert not unpacker.verifies(packed)
+    again = weights.attach(layers(*[256] * 3), prefetch=False).requires_grad_(False)
+    again(torch.randn(2, 256))
+    assert again[0].weight.unpacker.verifies(again[0].weight.packed)
+    with pytest.raises(ValueError, match="verify must be"):
+        Settings(verify="twice")
 
 
 def test_a_cache_keeps_what_came_first():

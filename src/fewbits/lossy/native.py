@@ -6,6 +6,8 @@ check what an address does not say, and every output is allocated beside the cal
 
 import torch
 
+from fewbits.torch_threads import share_torch_threads
+
 #: Kinds of floats as the kernels number them (``Float`` in ``lossy_common.hpp``).
 FLOATS = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 
@@ -18,5 +20,6 @@ def address(tensor: torch.Tensor) -> int:
 
 
 def threads() -> int:
-    """As many threads as PyTorch uses for one operation."""
+    """As many threads as PyTorch uses for one operation; those themselves, if they can be had."""
+    share_torch_threads()
     return int(torch.get_num_threads())

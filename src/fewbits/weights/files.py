@@ -147,7 +147,7 @@ def open_weights(
     with ExitStack() as stack:
         opened = [
             stack.enter_context(
-                archive.open(path, threads=settings.threads, verify=settings.verify)
+                archive.open(path, threads=settings.threads, verify=bool(settings.verify))
             )
             for path in _paths(source)
         ]

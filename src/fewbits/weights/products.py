@@ -112,7 +112,7 @@ def multiplied(packed: Packed, unpacker: Unpacker, vectors: torch.Tensor) -> tor
 
     Float32 sums; codes of int8 are scaled at the end. `CorruptError` names a damaged weight.
     """
-    header, settings = packed.tensor.header, unpacker.settings
+    header = packed.tensor.header
     started = time.perf_counter()
     payload = np.frombuffer(packed.tensor.read(*header.payload_range(0, header.blocks)), np.uint8)
     out = np.empty((len(vectors), packed.shape[0]), np.float32)
@@ -126,11 +126,12 @@ def multiplied(packed: Packed, unpacker: Unpacker, vectors: torch.Tensor) -> tor
         packed.shape[1],
         vectors.contiguous().view(-1).numpy(),
         out.reshape(-1),
-        settings.verify,
-        resolve_threads(settings.threads),
+        unpacker.verifies(packed),
+        resolve_threads(unpacker.settings.threads),
     )
     if damaged >= 0:
         raise CorruptError(f"weight {packed.name!r}: block {damaged} is damaged")
+    unpacker.was_read(packed)
     products = torch.from_numpy(out)
     if isinstance(packed, Quantized):
         products *= packed.scales[:, 0]

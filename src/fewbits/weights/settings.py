@@ -1,7 +1,7 @@
 """How packed weights are unpacked: threads, memory, and what may differ in the last bit."""
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -9,8 +9,9 @@ class Settings:
     """What an `Unpacker` goes by.
 
     ``threads``: for one weight; None for ``FEWBITS_THREADS`` or all processors. ``prefetch``:
-    unpack the next weight on a thread while this one computes, which takes scratch for two.
-    ``verify``: check the checksum of every block each time.
+    unpack the next weight on a thread while this one computes, which takes scratch for two; None
+    where there are more processors than PyTorch has threads. ``verify``: check the checksum of
+    every block each time, or ``"once"``, when a weight is first unpacked as a whole or multiplied.
 
     ``memory_bytes``: most bytes for packed weights, scratch and cache together; what the first two
     leave holds unpacked weights, which then need not be unpacked again. ``cache_bytes``: so many
@@ -24,12 +25,12 @@ class Settings:
     """
 
     threads: int | None = None
-    prefetch: bool = True
-    verify: bool = True
+    prefetch: bool | None = None
+    verify: bool | Literal["once"] = True
     memory_bytes: int | None = None
     cache_bytes: int = 0
     fused: bool = False
-    fused_rows: int = 4
+    fused_rows: int = 16
     tile_bytes: int | None = None
 
     def __post_init__(self) -> None:
@@ -37,6 +38,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ValueError(f"{name} must be at least {least}, not {value}")
+        if self.verify not in (True, False, "once"):
+            raise ValueError(f'verify must be True, False or "once", not {self.verify!r}')
         for name in ("cache_bytes", "fused_rows"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")

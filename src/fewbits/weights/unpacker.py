@@ -11,11 +11,14 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 
+from fewbits import _kernels
 from fewbits.lossy.backend import has_triton
-from fewbits.threads import resolve_threads
+from fewbits.threads import processors, resolve_threads
+from fewbits.torch_threads import share_torch_threads
 from fewbits.weights.packed import Packed, naming
 from fewbits.weights.quantized import Quantized
 from fewbits.weights.scratch import Scratch
@@ -42,11 +45,15 @@ class Unpacker:
     """The unpacked weights of one model: scratch, the one in use, the next one, and the cache."""
 
     def __init__(self, settings: Settings) -> None:
+        share_torch_threads()
         self.settings = settings
         self.scratch = Scratch()
         self.counts = Counts()
         self.cache_bytes = settings.cache_bytes
         self.prefetches = settings.prefetch
+        if self.prefetches is None:
+            self.prefetches = processors() > torch.get_num_threads()
+        self._checked: WeakSet[Packed] = WeakSet()
         self._lock = threading.Lock()
         self._cache: dict[Packed, torch.Tensor] = {}
         self._current: tuple[Packed, torch.Tensor] | None = None
@@ -71,7 +78,7 @@ class Unpacker:
                 f"together more than the limit of {limit}"
             )
         left = limit - packed - most
-        self.prefetches = self.settings.prefetch and left >= most
+        self.prefetches = self.prefetches and left >= most
         self.cache_bytes = left - most if self.prefetches else left
 
     def unpacked(self, weight: Packed) -> torch.Tensor:
@@ -124,10 +131,18 @@ class Unpacker:
             tensor = self._held(weight)
         if tensor is not None:
             return tensor[low:high]
-        settings = self.settings
-        return self._timed(
-            lambda: weight.rows(low, high, self.scratch, settings.threads, settings.verify)
-        )
+        threads, verify = self.settings.threads, self.verifies(weight)
+        return self._timed(lambda: weight.rows(low, high, self.scratch, threads, verify))
+
+    def verifies(self, weight: Packed) -> bool:
+        """Whether checksums of a weight are to be checked."""
+        verify = self.settings.verify
+        return weight not in self._checked if verify == "once" else verify
+
+    def was_read(self, weight: Packed) -> None:
+        """Note that all of a weight was read without a fault."""
+        if self.settings.verify == "once":
+            self._checked.add(weight)
 
     def release(self) -> None:
         """Let go of all that is unpacked, the cache included, and forget the order of weights."""
@@ -178,13 +193,18 @@ class Unpacker:
         ):
             return
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(1, thread_name_prefix="fewbits-unpack")
+            # Its work runs beside PyTorch's, so not on PyTorch's threads.
+            self._pool = ThreadPoolExecutor(
+                1, thread_name_prefix="fewbits-unpack", initializer=_kernels.work_apart
+            )
         threads = max(1, resolve_threads(self.settings.threads) - 1)
         self._coming = (following, self._pool.submit(self._unpack, following, threads))
 
     def _unpack(self, weight: Packed, threads: int | None) -> torch.Tensor:
-        verify = self.settings.verify
-        return self._timed(lambda: weight.unpack(self.scratch, threads, verify))
+        verify = self.verifies(weight)
+        tensor = self._timed(lambda: weight.unpack(self.scratch, threads, verify))
+        self.was_read(weight)
+        return tensor
 
     def _timed(self, unpack: Any) -> torch.Tensor:
         started = time.perf_counter()
