@@ -52,8 +52,8 @@ struct Factor {
   }
 };
 
-// What is decoded before many vectors are multiplied with it: large enough for some rows side by side.
-constexpr size_t kManyVectors = 4, kRowsBytes = size_t{1} << 15;
+// What is decoded before it is multiplied with few or many vectors: large enough for some rows side by side.
+constexpr size_t kManyVectors = 4, kRowsBytes = size_t{1} << 15, kFewRowsBytes = size_t{1} << 14;
 // So many, whatever the loops take abreast: where rows are cut, sums are.
 constexpr size_t kRowsTogether = 4;
 
@@ -83,10 +83,10 @@ class Multiplier {
     const size_t columns = vectors_.columns;
     while (count) {
       const size_t row = original / columns, column = original % columns;
-      const bool abreast = column == 0 && count >= loops_.rows * columns;
-      const size_t rows = abreast ? loops_.rows : 1;
-      const size_t some = abreast ? columns : std::min(columns - column, count);
-      add_rows(row, rows, column, elements, some);
+      const size_t abreast = column ? 0 : loops_.abreast(count / columns);
+      const size_t rows = size_t{1} << abreast;
+      const size_t some = std::min(columns - column, count);
+      add_rows(row, abreast, column, elements, some);
       original += rows * some;
       elements += rows * some;
       count -= rows * some;
@@ -95,9 +95,10 @@ class Multiplier {
 
  private:
   // Columns column .. column + some - 1 of a few rows.
-  void add_rows(size_t row, size_t rows, size_t column, const Element* elements, size_t some) {
+  void add_rows(size_t row, size_t abreast, size_t column, const Element* elements, size_t some) {
+    const size_t rows = size_t{1} << abreast;
     float* const sums = parts_.of(row, rows, vectors_.count);
-    const auto& loop = rows == 1 ? loops_.one_row : loops_.rows_abreast;
+    const auto loop = loops_.of_rows[abreast];
     const auto whole_groups = [&](size_t at, size_t groups) {
       loop(elements + at, vectors_.columns, factor_.values.data() + column + at, factor_.step,
            vectors_.count, groups, sums);
@@ -122,7 +123,7 @@ class Multiplier {
           const size_t place = factor_.place(i);
           with[place] = factor_.values[v * factor_.step + group + place];
         }
-        loops_.one_row(numbers, 0, with, 0, 1, 1, sums + r * vectors_.count + v);
+        loops_.of_rows[0](numbers, 0, with, 0, 1, 1, sums + r * vectors_.count + v);
       }
   }
 
@@ -148,7 +149,7 @@ int64_t multiply_all(const Plan& plan, const Arrangement& arrangement, const Blo
           return whole_rows<Element>(block.block.start + at, most, vectors.columns, kRowsTogether);
         };
         return vectors.count < kManyVectors
-                   ? visit_block<Element>(plan, arrangement, block, add, rows)
+                   ? visit_block<Element, kFewRowsBytes>(plan, arrangement, block, add, rows)
                    : visit_block<Element, kRowsBytes>(plan, arrangement, block, add, rows);
       });
   std::fill_n(vectors.out, vectors.rows * vectors.count, 0.0f);

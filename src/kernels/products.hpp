@@ -5,6 +5,7 @@
 // are added in the order of the blocks: so the result hangs neither on the instruction set nor on the threads.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -133,12 +134,12 @@ void add_all_products(const typename Kind::Element* rows, size_t row_step,
                                  count);
 }
 
-// How many rows and vectors go side by side, as far as registers hold their sums: they share what is loaded of each
-// other. It changes nothing in the sums.
+// How many rows (as an index of ProductLoops::of_rows) and vectors go side by side, as far as registers hold their sums:
+// they share what is loaded of each other, and one adds while another waits. It changes nothing in the sums.
 #if defined(__AVX512F__)
-inline constexpr size_t kRowsAbreast = 4, kVectorsAbreast = 2;
+inline constexpr size_t kMostRows = 2, kVectorsAbreast = 2;
 #else
-inline constexpr size_t kRowsAbreast = 2, kVectorsAbreast = 1;
+inline constexpr size_t kMostRows = 1, kVectorsAbreast = 1;
 #endif
 
 }  // namespace
@@ -147,8 +148,13 @@ template <typename Element, typename With>
 struct ProductLoops {
   using Loop = void (*)(const Element* rows, size_t row_step, const With* vectors,
                         size_t vector_step, size_t count, size_t n, float* sums);
-  size_t rows;  // of rows_abreast
-  Loop one_row, rows_abreast;
+  Loop of_rows[3];  // for 1, 2 and 4 rows
+  size_t most;      // of these, that registers hold
+
+  // As many rows as go side by side where there are so many, as an index of of_rows.
+  size_t abreast(size_t rows) const {
+    return rows < 2 ? 0 : std::min<size_t>(rows < 4 ? 1 : 2, most);
+  }
 };
 
 struct AllProductLoops {
@@ -158,13 +164,14 @@ struct AllProductLoops {
 };
 
 namespace {
-template <typename Kind, size_t kRows, size_t kVectors>
+template <typename Kind, size_t kMost, size_t kVectors>
 inline constexpr ProductLoops<typename Kind::Element, typename Kind::With> kLoopsOf = {
-    kRows, add_all_products<Kind, 1, kVectors>, add_all_products<Kind, kRows, kVectors>};
+    {add_all_products<Kind, 1, kVectors>, add_all_products<Kind, 2, kVectors>,
+     add_all_products<Kind, 4, kVectors>},
+    kMost};
 inline constexpr AllProductLoops kProductLoops = {
-    kLoopsOf<Bfloat16, kRowsAbreast, kVectorsAbreast>,
-    kLoopsOf<Float32, kRowsAbreast, kVectorsAbreast>,
-    kLoopsOf<Int8, kRowsAbreast, kVectorsAbreast>};
+    kLoopsOf<Bfloat16, kMostRows, kVectorsAbreast>, kLoopsOf<Float32, kMostRows, kVectorsAbreast>,
+    kLoopsOf<Int8, kMostRows, kVectorsAbreast>};
 }  // namespace
 
 AllProductLoops product_loops_avx2();

@@ -26,7 +26,7 @@ struct Bfloat16Pairs {
 }  // namespace
 
 ProductLoops<uint16_t, uint16_t> pair_loops_avx512bf16() {
-  return kLoopsOf<Bfloat16Pairs, 4, 4>;
+  return kLoopsOf<Bfloat16Pairs, 2, 4>;
 }
 
 }  // namespace fewbits

@@ -10,7 +10,7 @@ from fewbits.errors import CorruptError
 from fewbits.threads import resolve_threads
 from fewbits.weights.packed import Packed, naming
 from fewbits.weights.quantized import Quantized
-from fewbits.weights.tensor import PackedWeight, plain
+from fewbits.weights.tensor import PackedWeight, geometry_of, plain
 from fewbits.weights.unpacker import Unpacker
 
 # What the fused kernel multiplies, by the numbers it knows the dtypes under.
@@ -19,13 +19,15 @@ _NUMBERS = {"bfloat16": 0, "float32": 1, "int8": 2}
 
 def mm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``vectors @ matrix``, where the matrix is a linear layer's weight transposed."""
-    return _product(args[0], args[1], None) if not kwargs else NotImplemented
+    if kwargs or not _is_transposed(args[1]):
+        return NotImplemented
+    return _product(args[0], args[1], None)
 
 
 def addmm(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """``bias + vectors @ matrix``, as a linear layer computes."""
     bias, vectors, matrix = args[:3]
-    if kwargs or len(args) > 3:
+    if kwargs or len(args) > 3 or not _is_transposed(matrix):
         return NotImplemented
     return _product(vectors, matrix, bias)
 
@@ -34,27 +36,35 @@ def linear(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The same in inference mode, where the layer comes as a whole."""
     vectors, matrix = args[:2]
     bias = args[2] if len(args) > 2 else kwargs.get("bias")
-    if not isinstance(matrix, PackedWeight):
+    if not isinstance(matrix, PackedWeight) or not matrix.is_whole:
         return NotImplemented
     flat = vectors.reshape(-1, vectors.shape[-1])
-    found = _product(flat, matrix.t(), bias)
+    found = _product(flat, matrix, bias)
     if found is NotImplemented:
         return NotImplemented
     return found.view(*vectors.shape[:-1], -1)
 
 
-def _product(vectors: Any, matrix: Any, bias: torch.Tensor | None) -> Any:
-    """``vectors @ matrix + bias`` without the whole matrix, if settings ask for that."""
-    if not isinstance(matrix, PackedWeight) or isinstance(vectors, PackedWeight):
-        return NotImplemented
+def _is_transposed(matrix: Any) -> bool:
+    """Whether this is all of a packed matrix, transposed."""
+    if not isinstance(matrix, PackedWeight) or len(matrix.packed.shape) != 2:
+        return False
+    rows, columns = matrix.packed.shape
+    return geometry_of(matrix) == ((columns, rows), (1, columns), 0)
+
+
+def _product(vectors: Any, matrix: PackedWeight, bias: torch.Tensor | None) -> Any:
+    """``vectors @ weight.T + bias`` without the whole weight, if settings ask for that."""
     settings, packed = matrix.unpacker.settings, matrix.packed
-    if not settings.fused and settings.tile_bytes is None:
+    if (
+        (not settings.fused and settings.tile_bytes is None)
+        or isinstance(vectors, PackedWeight)
+        or len(packed.shape) != 2
+        or matrix.is_cast
+        or vectors.device.type != matrix.device.type
+    ):
         return NotImplemented
-    rows, columns = packed.shape if len(packed.shape) == 2 else (0, 0)
-    transposed = (tuple(matrix.size()), tuple(matrix.stride())) == ((columns, rows), (1, columns))
-    if not transposed or matrix.is_cast or vectors.device.type != matrix.device.type:
-        return NotImplemented
-    bias = plain(bias)
+    bias = None if bias is None else plain(bias)
     if settings.fused and len(vectors) <= settings.fused_rows and fusable(packed):
         found = _fused(matrix, vectors.to(torch.float32))
         if found is None:
@@ -64,7 +74,7 @@ def _product(vectors: Any, matrix: Any, bias: torch.Tensor | None) -> Any:
         return found.to(matrix.dtype)
     tile = settings.tile_bytes if matrix.device.type == "cpu" else None
     if tile is not None and packed.nbytes > tile and packed.tensor.header.plan.classes is None:
-        return _in_tiles(vectors, matrix, bias, max(1, tile // (packed.nbytes // rows)))
+        return _in_tiles(vectors, matrix, bias, max(1, tile // (packed.nbytes // packed.shape[0])))
     return NotImplemented
 
 

@@ -7,6 +7,7 @@ storage holds on to the array that it was made from, and `weakref.finalize` tell
 import threading
 import weakref
 from collections import deque
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -90,6 +91,7 @@ def _aligned(size: int) -> Bytes:
     return memory[start : start + size]
 
 
+@cache
 def torch_dtype(dtype: np.dtype) -> torch.dtype:
     """The dtype that PyTorch has for NumPy's; `TypeError` if none."""
     return to_torch(np.empty(0, dtype)).dtype
