@@ -17,6 +17,7 @@
 #include <immintrin.h>
 
 #include <algorithm>
+#include <array>
 
 namespace fewbits {
 
@@ -128,6 +129,13 @@ class Splitter {
   __m512i beyond_ = _mm512_setzero_si512();
 };
 
+// From entry n on: the indices that bring the first n of 16 words behind all others.
+constexpr auto kToTop = [] {
+  std::array<uint16_t, 32> indices{};
+  for (size_t i = 0; i < indices.size(); ++i) indices[i] = i % 16;
+  return indices;
+}();
+
 class Pusher {
  public:
   Pusher(const PushColumns& columns, int count_bits, uint16_t* words)
@@ -151,9 +159,12 @@ class Pusher {
     const __mmask16 sheds =
         _mm512_cmpge_epu32_mask(x, _mm512_permutexvar_epi32(symbol, limit_));
     const auto shed = static_cast<unsigned>(__builtin_popcount(sheds));
+    // To the top of 16 words, so that what is written below them does no harm: storing under a mask is slow.
+    const __m256i moved = _mm256_permutexvar_epi16(
+        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kToTop.data() + shed)),
+        _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(sheds, x)));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(words_ - 16), moved);
     words_ -= shed;
-    _mm256_mask_storeu_epi16(words_, static_cast<__mmask16>(_bzhi_u32(0xFFFF, shed)),
-                             _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(sheds, x)));
     x = _mm512_mask_srli_epi32(x, sheds, x, 16);
     x = _mm512_sllv_epi32(x, _mm512_permutexvar_epi32(symbol, state_bits_));
     x = _mm512_or_si512(x, _mm512_srli_epi32(symbol, 4));
