@@ -65,9 +65,8 @@ int64_t each_block(const Plan& plan, const Arrangement& arrangement, const Block
 
 namespace {  // as the loops of planes.hpp
 
-// What is decoded before it is joined, remapped, hashed and copied: a sixth of a first-level cache, so that memory
-// has something to do at all times.
-constexpr size_t kChunkBytes = size_t{1} << 13;
+// What is decoded before it is joined, remapped and hashed: a third of a first-level cache.
+constexpr size_t kChunkBytes = size_t{1} << 14;
 
 // The tables that a block's values go by where each class has its own.
 std::vector<RansRun> runs_by_class(const Plane& plane, const Arrangement& arrangement,

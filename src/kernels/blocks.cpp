@@ -79,6 +79,9 @@ uint8_t write_plane(const Plane& plane, const Arrangement& arrangement, Arrangem
 // Rows that are worth decoding by themselves are at least so long.
 constexpr size_t kLongRowBytes = 4096;
 
+// What is decoded before it is copied to memory: little, so that memory has something to do at all times.
+constexpr size_t kCopiedBytes = size_t{1} << 13;
+
 // Decodes a block to where its elements belong: straight there where they lie together, or in long rows, else
 // by way of one chunk of scratch.
 template <typename T>
@@ -108,7 +111,7 @@ bool place_block(const Plan& plan, const Arrangement& arrangement, const BlockPa
         },
         nothing);
   const bool well =
-      visit_block<T>(plan, arrangement, parts, [&](size_t original, const T* elements, size_t count) {
+      visit_block<T, kCopiedBytes>(plan, arrangement, parts, [&](size_t original, const T* elements, size_t count) {
         const size_t first = std::max(original, window.first);
         const size_t last = std::min(original + count, window.last);
         if (first >= last) return;

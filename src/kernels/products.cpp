@@ -53,7 +53,7 @@ struct Factor {
 };
 
 // What is decoded before it is multiplied with few or many vectors: large enough for some rows side by side.
-constexpr size_t kManyVectors = 4, kRowsBytes = size_t{1} << 15, kFewRowsBytes = size_t{1} << 14;
+constexpr size_t kManyVectors = 4, kRowsBytes = size_t{1} << 15;
 // So many, whatever the loops take abreast: where rows are cut, sums are.
 constexpr size_t kRowsTogether = 4;
 
@@ -149,7 +149,7 @@ int64_t multiply_all(const Plan& plan, const Arrangement& arrangement, const Blo
           return whole_rows<Element>(block.block.start + at, most, vectors.columns, kRowsTogether);
         };
         return vectors.count < kManyVectors
-                   ? visit_block<Element, kFewRowsBytes>(plan, arrangement, block, add, rows)
+                   ? visit_block<Element, kChunkBytes>(plan, arrangement, block, add, rows)
                    : visit_block<Element, kRowsBytes>(plan, arrangement, block, add, rows);
       });
   std::fill_n(vectors.out, vectors.rows * vectors.count, 0.0f);
