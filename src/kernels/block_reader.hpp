@@ -280,7 +280,7 @@ bool visit_block(const Plan& plan, const Arrangement& arrangement, const BlockPa
   alignas(64) T scratch[kept + chunk];
   size_t last = 0;  // elements of the chunk before
   const auto room = [&](size_t at) {
-    std::copy_n(scratch + last, kept, scratch);  // the end of the chunk before
+    if (last) std::copy_n(scratch + last, kept, scratch);  // the end of the chunk before
     last = std::min(chunk_at(at, chunk), block.count - at);
     return Room<T>{scratch + kept, last};
   };

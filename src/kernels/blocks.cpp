@@ -110,17 +110,18 @@ bool place_block(const Plan& plan, const Arrangement& arrangement, const BlockPa
           return Room<T>{place_of(run.original), run.count};
         },
         nothing);
-  const bool well =
-      visit_block<T, kCopiedBytes>(plan, arrangement, parts, [&](size_t original, const T* elements, size_t count) {
-        const size_t first = std::max(original, window.first);
-        const size_t last = std::min(original + count, window.last);
-        if (first >= last) return;
-        auto* const to = reinterpret_cast<uint8_t*>(place_of(first));
-        const auto* const from = reinterpret_cast<const uint8_t*>(elements + (first - original));
-        const size_t bytes = (last - first) * sizeof(T);
-        if (large) copy_past_caches(to, from, bytes);
-        else std::memcpy(to, from, bytes);
-      }, [](size_t, size_t most) { return most; });
+  const auto place = [&](size_t original, const T* elements, size_t count) {
+    const size_t first = std::max(original, window.first);
+    const size_t last = std::min(original + count, window.last);
+    if (first >= last) return;
+    auto* const to = reinterpret_cast<uint8_t*>(place_of(first));
+    const auto* const from = reinterpret_cast<const uint8_t*>(elements + (first - original));
+    const size_t bytes = (last - first) * sizeof(T);
+    if (large) copy_past_caches(to, from, bytes);
+    else std::memcpy(to, from, bytes);
+  };
+  const auto all_that_fit = [](size_t, size_t most) { return most; };
+  const bool well = visit_block<T, kCopiedBytes>(plan, arrangement, parts, place, all_that_fit);
   finish_copies();
   return well;
 }

@@ -32,8 +32,8 @@ bool are_bfloat16(const float* values, size_t n) {
                      [](float x) { return (std::bit_cast<uint32_t>(x) & 0xFFFF) == 0; });
 }
 
-// What multiplies numbers of one kind: its loops, and the vectors as these want them, each filled up with zeros to whole
-// groups.
+// What multiplies numbers of one kind: its loops, and the vectors as these want them, each filled up with zeros to
+// whole groups.
 template <typename Element, typename With>
 struct Factor {
   ProductLoops<Element, With> loops;
@@ -112,7 +112,8 @@ class Multiplier {
   }
 
   // Some columns of one group, the rest of which counts as zeros in the vectors, too: what is there may be infinite.
-  void add_some(size_t rows, size_t column, const Element* elements, size_t at, size_t some, float* sums) {
+  void add_some(size_t rows, size_t column, const Element* elements, size_t at, size_t some,
+                float* sums) {
     const size_t first = (column + at) % kGroup, group = column + at - first;
     for (size_t r = 0; r < rows; ++r)
       for (size_t v = 0; v < vectors_.count; ++v) {

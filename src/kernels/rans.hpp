@@ -171,8 +171,7 @@ bool rans_encode(const std::vector<RansRun>& runs, const Value* values, std::vec
 // if that is more), so that
 // it needs no other bounds check; the words lie behind the verbatim bits, so reading a few bytes past
 // those is safe too. `verbatim` is null where there are none. Values go back through the remap. May eat rounds of
-// `hash` (never null) that the values fill. Advances `words`,
-// returns the number of values done.
+// `hash` (never null) that the values fill. Advances `words`, returns the number of values done.
 template <typename Value>
 using RansRounds = size_t (*)(const RansTable& table, uint32_t* states, size_t lanes,
                               const uint8_t*& words, const uint8_t* words_end,

@@ -278,7 +278,7 @@ size_t rans_rounds_avx2(const RansTable& table, uint32_t* states, size_t lanes,
         return rounds<Value, true, kLanes>(table, states, words, words_end, verbatim, out, n);
     return rounds<Value, false, kLanes>(table, states, words, words_end, nullptr, out, n);
   };
-  const auto all = [&] {
+  const size_t done = [&] {
     switch (lanes) {
       case 256: return run.template operator()<256>();
       case 128: return run.template operator()<128>();
@@ -286,8 +286,7 @@ size_t rans_rounds_avx2(const RansTable& table, uint32_t* states, size_t lanes,
       case 32: return run.template operator()<32>();
       default: return run.template operator()<16>();
     }
-  };
-  const size_t done = all();
+  }();
   remap_inverse(remap, out, done);
   return done;
 }
