@@ -173,19 +173,25 @@ int64_t multiply_blocks(const Plan& plan, const Arrangement& arrangement, const 
   const auto multiplied = [&](auto factor) {
     return multiply_all(plan, arrangement, blocks, vectors, std::move(factor), verify, threads);
   };
+#if defined(__x86_64__)
+  if (has_pair_loops() && vectors.number != Number::float32 &&
+      are_bfloat16(vectors.values, vectors.columns * vectors.count)) {
+    const PairLoops pairs = pair_loops_avx512bf16();
+    const auto in_pairs = [&]<typename Element>(const ProductLoops<Element, uint16_t>& its) {
+      return multiplied(Factor<Element, uint16_t>{its, in_order, [](float x) {
+        return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16);
+      }});
+    };
+    return vectors.number == Number::int8 ? in_pairs(pairs.int8) : in_pairs(pairs.bfloat16);
+  }
+#endif
   const auto as_it_is = [](float x) { return x; };
   switch (vectors.number) {
     case Number::bfloat16:
-#if defined(__x86_64__)
-      if (has_pair_loops() && are_bfloat16(vectors.values, vectors.columns * vectors.count))
-        return multiplied(Factor<uint16_t, uint16_t>{
-            pair_loops_avx512bf16(), InFloats<Bfloat16>::place,
-            [](float x) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16); }});
-#endif
-      return multiplied(Factor<uint16_t, float>{loops.bfloat16, Bfloat16::place, as_it_is});
+      return multiplied(Factor<uint16_t, float>{loops.bfloat16, evens_first, as_it_is});
     case Number::float32:
-      return multiplied(Factor<uint32_t, float>{loops.float32, Float32::place, as_it_is});
-    default: return multiplied(Factor<uint8_t, float>{loops.int8, Int8::place, as_it_is});
+      return multiplied(Factor<uint32_t, float>{loops.float32, in_order, as_it_is});
+    default: return multiplied(Factor<uint8_t, float>{loops.int8, in_order, as_it_is});
   }
 }
 

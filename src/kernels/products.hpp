@@ -52,8 +52,11 @@ struct Pair {
   Floats first, second;
 };
 
+// Where a number of a group stands among those of its registers.
+inline size_t in_order(size_t i) { return i; }
+inline size_t evens_first(size_t i) { return i / 2 + (i % 2 ? kGroup / 2 : 0); }
+
 // Numbers that become float32, in two registers.
-template <typename Its>
 struct InFloats {
   using With = float;
   using Numbers = Pair;
@@ -66,26 +69,23 @@ struct InFloats {
     sum.second += numbers.second * with.second;
   }
   static Floats total(const Sum& sum) { return sum.first + sum.second; }
-  // Where a number of a group stands among its floats.
-  static size_t place(size_t i) { return i; }
 };
 
-struct Bfloat16 : InFloats<Bfloat16> {
+// Each 32 bits hold two, so they come with evens_first; the other kinds in_order.
+struct Bfloat16 : InFloats {
   using Element = uint16_t;
-  // Each 32 bits hold two: the even ones first, then the odd ones.
   static Pair load(const Element* from) {
     const auto words = load_vector<Words>(from);
     return {reinterpret_cast<Floats>(words << 16), reinterpret_cast<Floats>(words & 0xFFFF0000)};
   }
-  static size_t place(size_t i) { return i / 2 + (i % 2 ? kGroup / 2 : 0); }
 };
-struct Float32 : InFloats<Float32> {
+struct Float32 : InFloats {
   using Element = uint32_t;
   static Pair load(const Element* from) {
     return {load_vector<Floats>(from), load_vector<Floats>(from + 16)};
   }
 };
-struct Int8 : InFloats<Int8> {
+struct Int8 : InFloats {
   using Element = uint8_t;
   static Floats sixteen(const Element* from) {
     // In steps: compilers know one instruction for each of them, but take numbers apart for all at once.
@@ -177,9 +177,13 @@ inline constexpr AllProductLoops kProductLoops = {
 AllProductLoops product_loops_avx2();
 AllProductLoops product_loops_avx512();
 
-// Where a processor multiplies pairs of bfloat16 by itself: for vectors that are bfloat16, too. Sums differ from those
+// Where a processor multiplies pairs of bfloat16 by itself: for vectors that are bfloat16. Sums differ from those
 // above in the last bits, as the instruction rounds in its own way.
-ProductLoops<uint16_t, uint16_t> pair_loops_avx512bf16();
+struct PairLoops {
+  ProductLoops<uint16_t, uint16_t> bfloat16;
+  ProductLoops<uint8_t, uint16_t> int8;
+};
+PairLoops pair_loops_avx512bf16();
 
 // Vectors to multiply a matrix with: `count` of `columns` each, one behind the other. Element i of the tensor is in
 // row i / columns; `out` gets the products, count rows of as many as the matrix has rows.
