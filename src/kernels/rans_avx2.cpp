@@ -7,7 +7,6 @@
 // row for each of the 256 masks.
 //
 // In bytes the lanes stand as `packus` leaves them: 0-7, 16-23, 8-15, 24-31. `unpack` puts them back.
-#include "planes.hpp"
 #include "rans.hpp"
 
 #if defined(__AVX2__)
@@ -140,6 +139,27 @@ inline __m256i deal(const uint8_t* words_a, uint32_t mask_a, const uint8_t* word
                                  eight(words_b, mask_b), 1);
 }
 
+// 32 bytes or 16 pairs of bytes, back through the remap.
+template <Remap kRemap, typename Value>
+inline __m256i unmap(__m256i values) {
+  if constexpr (kRemap == Remap::identity) return values;
+  const __m256i zero = _mm256_setzero_si256();
+  if constexpr (sizeof(Value) == 2) {
+    const __m256i half = _mm256_srli_epi16(values, 1);
+    if constexpr (kRemap == Remap::sign_to_lsb)
+      return _mm256_or_si256(half, _mm256_slli_epi16(values, 15));
+    return _mm256_xor_si256(
+        half, _mm256_sub_epi16(zero, _mm256_and_si256(values, _mm256_set1_epi16(1))));
+  } else {
+    const __m256i half =
+        _mm256_and_si256(_mm256_srli_epi16(values, 1), _mm256_set1_epi8(0x7F));
+    const __m256i low_bit = _mm256_and_si256(values, _mm256_set1_epi8(1));
+    if constexpr (kRemap == Remap::sign_to_lsb)
+      return _mm256_or_si256(half, _mm256_slli_epi16(low_bit, 7));
+    return _mm256_xor_si256(half, _mm256_sub_epi8(zero, low_bit));
+  }
+}
+
 // One step: decodes 32 values. The states are renormalised and `words` advanced. `active` are the lanes that
 // there are, in the order of bytes.
 template <typename Value, bool kVerbatim>
@@ -234,7 +254,7 @@ void store_states(uint32_t* states, const States& x) {
                       _mm256_permute2x128_si256(a, b, 0x31));
 }
 
-template <typename Value, bool kVerbatim, size_t kLanes>
+template <typename Value, bool kVerbatim, Remap kRemap, size_t kLanes>
 size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io,
               const uint8_t* words_end, const uint8_t* verbatim, Value* out, size_t n) {
   constexpr size_t steps = (kLanes + 31) / 32, pairs = kLanes / 16;
@@ -253,6 +273,8 @@ size_t rounds(const RansTable& table, uint32_t* states, const uint8_t*& words_io
       __m256i values[2];
       step<Value, kVerbatim>(c, x + 2 * s, words, verbatim + (kVerbatim ? at / 8 * bits : 0), active,
                              values);
+      values[0] = unmap<kRemap, Value>(values[0]);
+      if constexpr (sizeof(Value) == 2) values[1] = unmap<kRemap, Value>(values[1]);
       auto* const to = reinterpret_cast<__m256i*>(out + at);
       if constexpr (sizeof(Value) == 1 && kLanes < 32) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm256_castsi256_si128(values[0]));
@@ -272,23 +294,29 @@ template <typename Value>
 size_t rans_rounds_avx2(const RansTable& table, uint32_t* states, size_t lanes,
                         const uint8_t*& words, const uint8_t* words_end, const uint8_t* verbatim,
                         Remap remap, Value* out, size_t n, Xxh3Rounds*) {
-  const auto run = [&]<size_t kLanes>() {
-    if constexpr (sizeof(Value) == 2)
-      if (verbatim)
-        return rounds<Value, true, kLanes>(table, states, words, words_end, verbatim, out, n);
-    return rounds<Value, false, kLanes>(table, states, words, words_end, nullptr, out, n);
-  };
-  const size_t done = [&] {
+  const auto run = [&]<bool kVerbatim, Remap kRemap>() {
+    const auto go = [&]<size_t kLanes>() {
+      return rounds<Value, kVerbatim, kRemap, kLanes>(table, states, words, words_end, verbatim, out,
+                                                      n);
+    };
     switch (lanes) {
-      case 256: return run.template operator()<256>();
-      case 128: return run.template operator()<128>();
-      case 64: return run.template operator()<64>();
-      case 32: return run.template operator()<32>();
-      default: return run.template operator()<16>();
+      case 256: return go.template operator()<256>();
+      case 128: return go.template operator()<128>();
+      case 64: return go.template operator()<64>();
+      case 32: return go.template operator()<32>();
+      default: return go.template operator()<16>();
     }
-  }();
-  remap_inverse(remap, out, done);
-  return done;
+  };
+  const auto remapped = [&]<bool kVerbatim>() {
+    switch (remap) {
+      case Remap::sign_to_lsb: return run.template operator()<kVerbatim, Remap::sign_to_lsb>();
+      case Remap::zigzag: return run.template operator()<kVerbatim, Remap::zigzag>();
+      default: return run.template operator()<kVerbatim, Remap::identity>();
+    }
+  };
+  if constexpr (sizeof(Value) == 2)
+    if (verbatim) return remapped.template operator()<true>();
+  return remapped.template operator()<false>();
 }
 
 template size_t rans_rounds_avx2(const RansTable&, uint32_t*, size_t, const uint8_t*&,
