@@ -27,6 +27,12 @@ MODULES = [
 
 @pytest.mark.parametrize("name", ["fewbits", *MODULES])
 def test_examples_of_a_module_run_as_written(name):
-    results = doctest.testmod(importlib.import_module(name))
+    try:
+        results = doctest.testmod(importlib.import_module(name), raise_on_error=True)
+    except doctest.UnexpectedException as unexpected:
+        error = unexpected.exc_info[1]
+        told = isinstance(error, fewbits.FewbitsError) and "pip install" in str(error)
+        if told or isinstance(error, ModuleNotFoundError):
+            pytest.skip(str(error))
+        raise
     assert results.attempted > 0
-    assert results.failed == 0
