@@ -38,17 +38,16 @@ void parallel_for(size_t n, int threads, const std::function<void(size_t)>& work
     using Drain = decltype(drain);
     others([](void* data) { (*static_cast<const Drain*>(data))(); },
            const_cast<void*>(static_cast<const void*>(&drain)), static_cast<unsigned>(most), 0);
-    if (failure) std::rethrow_exception(failure);
-    return;
+  } else {
+    std::vector<std::thread> helpers;
+    try {
+      for (size_t t = 1; t < most; ++t) helpers.emplace_back(drain);
+    } catch (const std::system_error&) {
+      // The system gives no more threads; those that there are do the work.
+    }
+    drain();
+    for (auto& helper : helpers) helper.join();
   }
-  std::vector<std::thread> helpers;
-  try {
-    for (size_t t = 1; t < most; ++t) helpers.emplace_back(drain);
-  } catch (const std::system_error&) {
-    // The system gives no more threads; those that there are do the work.
-  }
-  drain();
-  for (auto& helper : helpers) helper.join();
   if (failure) std::rethrow_exception(failure);
 }
 
