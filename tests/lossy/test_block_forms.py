@@ -4,12 +4,11 @@ import importlib.util
 
 import pytest
 
-from lossy_contract import bits, compiles_without_fusing
-
 torch = pytest.importorskip("torch")
 
 from fewbits import _kernels  # noqa: E402
 from fewbits.lossy import DCT, Bounded, FixedRate, TensorSpec  # noqa: E402
+from lossy_contract import bits, compiles_without_fusing  # noqa: E402
 
 needs_triton = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed (extra gpu)"

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossy_contract import bits, check
-
 torch = pytest.importorskip("torch")
 
 from fewbits.lossy import Bounded, TensorSpec, packed_nbytes  # noqa: E402
+from lossy_contract import bits, check  # noqa: E402
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 MODES = ("absolute", "range", "std")

@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lossy_contract import bits, check
-
 torch = pytest.importorskip("torch")
 
 from fewbits.lossy import DCT, Quantize, TensorSpec  # noqa: E402
+from lossy_contract import bits, check  # noqa: E402
 
 KEEPS = ("square", "triangle")
 
